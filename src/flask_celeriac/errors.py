@@ -1,0 +1,62 @@
+"""What can go wrong, in words that say what to do about it."""
+
+from __future__ import annotations
+
+import inspect
+
+
+class CeleriacError(Exception):
+    """Something in Flask-Celeriac went wrong.
+
+    The base of every error this package raises. A subclass raised without arguments says the
+    first paragraph of its own docstring, so the docstring names the remedy.
+
+    .. versionadded:: 0.1
+    """
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(args or (default_message(type(self)),)))
+
+
+class ConfigError(CeleriacError):
+    """The configuration cannot be used: correct the key that the message names.
+
+    .. versionadded:: 0.1
+    """
+
+
+class ConfigWarning(UserWarning):
+    """The configuration can be used, but probably does not say what was meant.
+
+    .. versionadded:: 0.1
+    """
+
+
+class NotInitializedError(CeleriacError, RuntimeError):
+    """This Flask application has no Celeriac: call ``celeriac.init_app(app)`` in its factory.
+
+    .. versionadded:: 0.1
+    """
+
+
+class UnserializableArgumentError(CeleriacError, TypeError):
+    """A task's argument cannot be serialized: pass an id or plain data instead of the object.
+
+    .. versionadded:: 0.1
+    """
+
+
+class StorageError(CeleriacError, OSError):
+    """The embedded broker's file cannot be used: see the cause for what SQLite said of it.
+
+    An :exc:`OSError`, so that Celery's retry of a publish and a worker's reconnect treat it as
+    what it is: the broker being out of reach.
+
+    .. versionadded:: 0.1
+    """
+
+
+def default_message(error: type[BaseException]) -> str:
+    """The first paragraph of an error's docstring, on one line."""
+    doc = inspect.cleandoc(error.__doc__ or error.__name__)
+    return " ".join(doc.split("\n\n", 1)[0].split())

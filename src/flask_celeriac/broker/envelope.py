@@ -1,0 +1,78 @@
+"""A kombu message as a row, and back: everything but the body as JSON, the body as it is."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import timezone
+from typing import Any
+
+from celery.utils.time import maybe_iso8601
+from kombu.utils.json import dumps as kombu_dumps
+from kombu.utils.json import loads as kombu_loads
+
+from .queries import Claimed, Row
+
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+_decode = json.JSONDecoder().decode
+#: How kombu's JSON marks what plain JSON has no word for.
+_KOMBU_MARK = '"__type__"'
+
+
+def pack(queue: str, message: dict[str, Any], priority: int, ttl: float | None) -> Row:
+    """The row of a message on its way into a queue.
+
+    :param message: as :meth:`kombu.transport.virtual.Channel.prepare_message` makes it.
+    :param ttl: seconds it may stay in the queue, None for as long as it takes.
+    """
+    headers, properties = message["headers"], message["properties"]
+    now = time.time()
+    envelope = {
+        "headers": headers,
+        "properties": properties,
+        "content-type": message["content-type"],
+        "content-encoding": message["content-encoding"],
+    }
+    try:
+        text = _encode(envelope)
+    except TypeError:
+        text = kombu_dumps(envelope)
+    return Row(
+        queue,
+        priority,
+        headers.get("id"),
+        headers.get("task"),
+        _due(headers.get("eta"), now),
+        None if ttl is None else now + ttl,
+        now,
+        text,
+        message["body"],
+    )
+
+
+def _due(eta: Any, now: float) -> float | None:
+    """When a task with this ``eta`` header may run, None for at once."""
+    if not eta:
+        return None
+    moment = maybe_iso8601(eta)
+    if moment is None:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=timezone.utc)
+    due = float(moment.timestamp())
+    return due if due > now else None
+
+
+def unpack(row: Claimed, tag: str) -> dict[str, Any]:
+    """The message of a row, in the form :class:`kombu.transport.virtual.Message` takes.
+
+    :param tag: the delivery tag it is acknowledged with.
+    """
+    text = row.envelope
+    message: dict[str, Any] = kombu_loads(text) if _KOMBU_MARK in text else _decode(text)
+    message["body"] = row.body
+    properties = message["properties"]
+    properties["delivery_tag"] = tag
+    if row.claims > 1:
+        properties["delivery_info"]["redelivered"] = True
+    return message

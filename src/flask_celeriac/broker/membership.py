@@ -1,0 +1,120 @@
+"""A process that claims messages: how others know it is alive, and what becomes of the dead.
+
+Two proofs of life: a lock the kernel frees when the process dies, looked at every second, and a
+lease on the uptime clock for a process that is stopped but not dead. The lease is renewed by a
+thread, because a solo worker's event loop stands still while a task runs.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import threading
+
+from .. import liveness
+from ..errors import StorageError
+from . import queries
+from .store import Store
+
+#: Seconds after which a process that does not renew its lease is taken to be hung.
+LEASE = 60.0
+
+logger = logging.getLogger(__name__)
+_members: dict[tuple[int, str], Member] = {}
+_lock = threading.Lock()
+
+
+class Member:
+    """This process, among those that claim messages from a file.
+
+    .. versionadded:: 0.1
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._users = 0
+        self._count = itertools.count(1)
+        self._left = threading.Event()
+        self.lock = liveness.LifeLock(store.locks)
+        with store.file.transaction() as db:
+            self.id = queries.add_process(
+                db, os.getpid(), self.lock.name, liveness.uptime() + LEASE
+            )
+        thread = threading.Thread(target=self._keep_lease, name="celeriac-lease", daemon=True)
+        thread.start()
+
+    def next_claim(self) -> int:
+        """A claim number that was never given out before."""
+        return queries.claim_token(self.id, next(self._count))
+
+    def _keep_lease(self) -> None:
+        while not self._left.wait(LEASE / 4):
+            try:
+                with self.store.file.connection() as db:
+                    queries.renew(db, self.id, liveness.uptime() + LEASE)
+            except StorageError as error:
+                logger.warning("The lease of this worker was not renewed, trying again: %s", error)
+
+    def leave(self) -> None:
+        """Stop claiming; the last channel that leaves takes the process's row with it."""
+        with _lock:
+            self._users -= 1
+            if self._users:
+                return
+            _members.pop((os.getpid(), self.store.path), None)
+        self._left.set()
+        try:
+            with self.store.file.transaction() as db:
+                queries.remove_process(db, self.id)
+        finally:
+            self.lock.close()
+
+
+def join(store: Store) -> Member:
+    """Make this process one that claims messages from the file; pair it with ``leave()``."""
+    key = (os.getpid(), store.path)
+    with _lock:
+        member = _members.get(key)
+        if member is None:
+            member = _members[key] = Member(store)
+        member._users += 1
+    return member
+
+
+def reap(store: Store) -> int:
+    """Give back what dead processes had claimed.
+
+    :return: how many messages became ready again.
+    """
+    with store.file.connection() as db:
+        known = queries.processes(db)
+    ours = _members.get((os.getpid(), store.path))
+    released = 0
+    for process in known:
+        if ours is not None and process.id == ours.id:
+            continue
+        if not alive(store, process):
+            with store.file.transaction() as db:
+                released += queries.remove_process(db, process.id)
+            liveness.bury(store.locks, process.lock)
+        elif process.lease < liveness.uptime():
+            # Hung or stopped: take its messages, but let it stay, for it may come back.
+            with store.file.transaction() as db:
+                released += queries.release_owner(db, process.id)
+    if released:
+        logger.warning("%d task(s) of workers that died will run again", released)
+        store.ring()
+    return released
+
+
+def alive(store: Store, process: queries.Process) -> bool:
+    """Whether a process noted in the file still lives."""
+    return liveness.is_alive(store.locks, process.lock)
+
+
+def consumed(store: Store, queue: str) -> bool:
+    """Whether a living process consumes a queue."""
+    with store.file.connection() as db:
+        processes = queries.consumers(db, queue)
+    return any(alive(store, process) for process in processes)

@@ -1,0 +1,391 @@
+"""The broker's SQL. Every function takes the connection first and never commits.
+
+A message is a row. It is *ready* while ``claim`` and ``due`` are null, *waiting* while ``due``
+is set, and *claimed* while ``claim`` is set; acknowledging deletes it. A claim is a number that
+is given out once: the owner's number in the upper 32 bits, a count in the lower. Who acks or
+releases must name it, so a claim that was taken away can do nothing any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import apsw
+
+VERSION = 1
+
+SCHEMA = """
+CREATE TABLE message (
+    id INTEGER PRIMARY KEY,
+    queue TEXT NOT NULL,
+    priority INTEGER NOT NULL,
+    task_id TEXT,
+    task TEXT,
+    due REAL,
+    expires REAL,
+    claim INTEGER,
+    claims INTEGER NOT NULL DEFAULT 0,
+    starts INTEGER NOT NULL DEFAULT 0,
+    created REAL NOT NULL,
+    envelope TEXT NOT NULL,
+    body BLOB
+);
+CREATE INDEX message_ready ON message (queue, priority DESC, id)
+    WHERE claim IS NULL AND due IS NULL;
+CREATE INDEX message_claimed ON message (claim) WHERE claim IS NOT NULL;
+CREATE INDEX message_due ON message (due) WHERE due IS NOT NULL;
+CREATE INDEX message_expires ON message (expires) WHERE expires IS NOT NULL;
+
+CREATE TABLE queue (
+    name TEXT PRIMARY KEY,
+    message_ttl REAL,
+    expires_after REAL,
+    auto_delete INTEGER NOT NULL DEFAULT 0,
+    used REAL NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE binding (
+    exchange TEXT NOT NULL,
+    routing_key TEXT NOT NULL,
+    pattern TEXT NOT NULL,
+    queue TEXT NOT NULL,
+    PRIMARY KEY (exchange, queue, routing_key, pattern)
+) WITHOUT ROWID;
+
+CREATE TABLE process (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    pid INTEGER NOT NULL,
+    lock TEXT NOT NULL,
+    lease REAL NOT NULL
+);
+
+CREATE TABLE consumer (
+    process INTEGER NOT NULL,
+    tag TEXT NOT NULL,
+    queue TEXT NOT NULL,
+    PRIMARY KEY (process, tag, queue)
+) WITHOUT ROWID;
+CREATE INDEX consumer_queue ON consumer (queue);
+"""
+
+_CLAIM_BITS = 32
+_NEXT = """
+    SELECT id FROM message
+    WHERE queue = ?1 AND claim IS NULL AND due IS NULL
+    ORDER BY priority DESC, id LIMIT ?2
+"""
+_CLAIM = f"""
+    UPDATE message SET claim = ?3, claims = claims + 1 WHERE id IN ({_NEXT})
+    RETURNING priority, id, claims, envelope, body
+"""
+_TAKE = f"""
+    DELETE FROM message WHERE id IN ({_NEXT})
+    RETURNING priority, id, claims, envelope, body
+"""
+_PUT = """
+    INSERT INTO message (queue, priority, task_id, task, due, expires, created, envelope, body)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+
+
+class Row(NamedTuple):
+    """A message about to be put, in the order of the statement's parameters."""
+
+    queue: str
+    priority: int
+    task_id: str | None
+    task: str | None
+    due: float | None
+    expires: float | None
+    created: float
+    envelope: str
+    body: str | bytes | None
+
+
+class Claimed(NamedTuple):
+    """A message as a consumer gets it."""
+
+    priority: int
+    id: int
+    claims: int
+    envelope: str
+    body: str | bytes | None
+
+
+class Process(NamedTuple):
+    """A process that claims messages, and what tells whether it is alive."""
+
+    id: int
+    pid: int
+    lock: str
+    lease: float
+
+
+def _one(db: apsw.Connection, sql: str, parameters: tuple[Any, ...] = ()) -> Any:
+    return db.execute(sql, parameters).fetchone()
+
+
+def _all(db: apsw.Connection, sql: str, parameters: tuple[Any, ...] = ()) -> list[Any]:
+    return db.execute(sql, parameters).fetchall()
+
+
+def version(db: apsw.Connection) -> int:
+    """The schema version of the file, 0 when it is new."""
+    row = _one(db, "PRAGMA user_version")
+    return int(row[0])
+
+
+def create(db: apsw.Connection) -> None:
+    """Make the tables of a new file."""
+    db.execute(SCHEMA + f"PRAGMA user_version = {VERSION};")
+
+
+def put(db: apsw.Connection, row: Row) -> None:
+    """Add a message."""
+    db.execute(_PUT, row)
+
+
+def put_many(db: apsw.Connection, rows: Iterable[Row]) -> None:
+    """Add messages."""
+    db.executemany(_PUT, rows)
+
+
+def claim(db: apsw.Connection, queue: str, limit: int, token: int) -> list[Claimed]:
+    """Claim up to ``limit`` ready messages, the most urgent and then the oldest first."""
+    return _in_order(_all(db, _CLAIM, (queue, limit, token)))
+
+
+def take(db: apsw.Connection, queue: str, limit: int) -> list[Claimed]:
+    """Remove up to ``limit`` ready messages, for consumers that do not acknowledge."""
+    return _in_order(_all(db, _TAKE, (queue, limit)))
+
+
+def _in_order(rows: list[Any]) -> list[Claimed]:
+    # RETURNING promises no order. priority and id are numbers; envelopes are never compared.
+    rows.sort(key=lambda row: (-row[0], row[1]))
+    return [Claimed._make(row) for row in rows]
+
+
+def ack(db: apsw.Connection, claims: Iterable[tuple[int, int]]) -> None:
+    """Delete claimed messages, given as (id, claim); stale claims delete nothing."""
+    db.executemany("DELETE FROM message WHERE id = ? AND claim = ?", claims)
+
+
+def release(db: apsw.Connection, claims: Iterable[tuple[int, int]]) -> None:
+    """Make claimed messages ready again, in their old place; stale claims change nothing."""
+    db.executemany("UPDATE message SET claim = NULL WHERE id = ? AND claim = ?", claims)
+
+
+def release_owner(db: apsw.Connection, owner: int) -> int:
+    """Make every message a process claimed ready again.
+
+    :return: how many there were.
+    """
+    low = owner << _CLAIM_BITS
+    high = low + (1 << _CLAIM_BITS)
+    db.execute("UPDATE message SET claim = NULL WHERE claim >= ? AND claim < ?", (low, high))
+    return db.changes()
+
+
+def claim_token(owner: int, count: int) -> int:
+    """The number of a claim, given out once."""
+    return (owner << _CLAIM_BITS) + count
+
+
+def promote(db: apsw.Connection, now: float) -> int:
+    """Make messages ready whose time has come.
+
+    :param now: seconds since the epoch.
+    :return: how many there were.
+    """
+    db.execute("UPDATE message SET due = NULL WHERE due <= ?", (now,))
+    return db.changes()
+
+
+def next_due(db: apsw.Connection) -> float | None:
+    """When the first waiting message is due, in seconds since the epoch."""
+    row = _one(db, "SELECT min(due) FROM message WHERE due IS NOT NULL")
+    return row[0] if row else None
+
+
+def size(db: apsw.Connection, queue: str) -> int:
+    """How many messages of a queue are ready."""
+    row = _one(
+        db,
+        "SELECT count(*) FROM message WHERE queue = ? AND claim IS NULL AND due IS NULL",
+        (queue,),
+    )
+    return int(row[0])
+
+
+def any_ready(db: apsw.Connection, queue: str) -> bool:
+    """Whether a queue has a ready message."""
+    found = _one(
+        db,
+        "SELECT 1 FROM message WHERE queue = ? AND claim IS NULL AND due IS NULL LIMIT 1",
+        (queue,),
+    )
+    return found is not None
+
+
+def purge(db: apsw.Connection, queue: str) -> int:
+    """Delete the messages of a queue that nobody has claimed.
+
+    :return: how many there were.
+    """
+    db.execute("DELETE FROM message WHERE queue = ? AND claim IS NULL", (queue,))
+    return db.changes()
+
+
+def declare_queue(
+    db: apsw.Connection,
+    name: str,
+    *,
+    message_ttl: float | None,
+    expires_after: float | None,
+    auto_delete: bool,
+    now: float,
+) -> None:
+    """Note that a queue exists; times are in seconds."""
+    db.execute(
+        "INSERT INTO queue VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (name) DO UPDATE SET"
+        " message_ttl = ?2, expires_after = ?3, auto_delete = ?4, used = ?5",
+        (name, message_ttl, expires_after, int(auto_delete), now),
+    )
+
+
+def has_queue(db: apsw.Connection, name: str) -> bool:
+    """Whether a queue was declared and still exists."""
+    return _one(db, "SELECT 1 FROM queue WHERE name = ?", (name,)) is not None
+
+
+def message_ttl(db: apsw.Connection, queue: str) -> float | None:
+    """Seconds a message may stay in a queue, None for as long as it takes."""
+    row = _one(db, "SELECT message_ttl FROM queue WHERE name = ?", (queue,))
+    return row[0] if row else None
+
+
+def delete_queue(db: apsw.Connection, name: str) -> None:
+    """Remove a queue with its bindings and everything in it that nobody has claimed."""
+    purge(db, name)
+    db.execute("DELETE FROM binding WHERE queue = ?", (name,))
+    db.execute("DELETE FROM queue WHERE name = ?", (name,))
+
+
+def bind(db: apsw.Connection, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
+    """Bind a queue to an exchange."""
+    db.execute(
+        "INSERT OR IGNORE INTO binding VALUES (?, ?, ?, ?)", (exchange, routing_key, pattern, queue)
+    )
+
+
+def unbind(db: apsw.Connection, exchange: str, routing_key: str, queue: str) -> None:
+    """Take a binding back."""
+    db.execute(
+        "DELETE FROM binding WHERE exchange = ? AND routing_key = ? AND queue = ?",
+        (exchange, routing_key, queue),
+    )
+
+
+def bindings(db: apsw.Connection, exchange: str) -> list[tuple[str, str, str]]:
+    """The bindings of an exchange, as (routing key, pattern, queue)."""
+    return _all(
+        db, "SELECT routing_key, pattern, queue FROM binding WHERE exchange = ?", (exchange,)
+    )
+
+
+def add_process(db: apsw.Connection, pid: int, lock: str, lease: float) -> int:
+    """Note a process that will claim messages.
+
+    :param lease: until when it is trusted to be running, on the machine's uptime clock.
+    :return: its number, never given out again.
+    """
+    db.execute("INSERT INTO process (pid, lock, lease) VALUES (?, ?, ?)", (pid, lock, lease))
+    return db.last_insert_rowid()
+
+
+def processes(db: apsw.Connection) -> list[Process]:
+    """Every process that claims messages."""
+    return [Process._make(row) for row in db.execute("SELECT id, pid, lock, lease FROM process")]
+
+
+def renew(db: apsw.Connection, process: int, lease: float) -> None:
+    """Prolong a process's lease."""
+    db.execute("UPDATE process SET lease = ? WHERE id = ?", (lease, process))
+
+
+def remove_process(db: apsw.Connection, process: int) -> int:
+    """Forget a process: its claims become ready again, its own queues go.
+
+    :return: how many messages became ready.
+    """
+    released = release_owner(db, process)
+    db.execute("DELETE FROM process WHERE id = ?", (process,))
+    queues = _all(db, "SELECT queue FROM consumer WHERE process = ?", (process,))
+    db.execute("DELETE FROM consumer WHERE process = ?", (process,))
+    for (queue,) in queues:
+        delete_abandoned(db, queue)
+    return released
+
+
+def add_consumer(db: apsw.Connection, process: int, tag: str, queue: str) -> None:
+    """Note that a process consumes a queue."""
+    db.execute("INSERT OR IGNORE INTO consumer VALUES (?, ?, ?)", (process, tag, queue))
+
+
+def remove_consumer(db: apsw.Connection, process: int, tag: str, queue: str) -> None:
+    """Note that a process no longer consumes a queue; an auto-delete queue goes with its last."""
+    db.execute(
+        "DELETE FROM consumer WHERE process = ? AND tag = ? AND queue = ?", (process, tag, queue)
+    )
+    delete_abandoned(db, queue)
+
+
+def delete_abandoned(db: apsw.Connection, queue: str) -> None:
+    """Remove an auto-delete queue that nobody consumes any more."""
+    abandoned = _one(
+        db,
+        "SELECT 1 FROM queue WHERE name = ?1 AND auto_delete"
+        " AND NOT EXISTS (SELECT 1 FROM consumer WHERE queue = ?1)",
+        (queue,),
+    )
+    if abandoned:
+        delete_queue(db, queue)
+
+
+def consumers(db: apsw.Connection, queue: str) -> list[Process]:
+    """The processes that consume a queue, dead ones included."""
+    return [
+        Process._make(row)
+        for row in db.execute(
+            "SELECT id, pid, lock, lease FROM process"
+            " WHERE id IN (SELECT process FROM consumer WHERE queue = ?)",
+            (queue,),
+        )
+    ]
+
+
+def queue_of(db: apsw.Connection, task_id: str) -> str | None:
+    """The queue a task waits in, None when it waits in none."""
+    row = _one(
+        db, "SELECT queue FROM message WHERE task_id = ? AND claim IS NULL LIMIT 1", (task_id,)
+    )
+    return row[0] if row else None
+
+
+def sweep(db: apsw.Connection, now: float) -> None:
+    """Delete messages past their queue's time limit, and queues unused for too long."""
+    db.execute("DELETE FROM message WHERE expires <= ? AND claim IS NULL", (now,))
+    db.execute(
+        "UPDATE queue SET used = ? WHERE expires_after IS NOT NULL"
+        " AND name IN (SELECT queue FROM consumer)",
+        (now,),
+    )
+    unused = _all(
+        db,
+        "SELECT name FROM queue WHERE expires_after IS NOT NULL AND used + expires_after < ?",
+        (now,),
+    )
+    for (name,) in unused:
+        delete_queue(db, name)

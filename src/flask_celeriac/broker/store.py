@@ -1,0 +1,70 @@
+"""A broker file as this process uses it: opened, upgraded, with its bells beside it."""
+
+from __future__ import annotations
+
+import os
+
+import apsw
+
+from .. import sqlite
+from ..doorbell import Ringer
+from ..errors import StorageError
+from . import queries
+
+
+class Store:
+    """The embedded broker's file and the directory of sockets and locks beside it.
+
+    :param path: absolute path of the file.
+    :param durability: ``"normal"`` or ``"full"``; with ``"full"`` every put is fsynced.
+
+    .. versionadded:: 0.1
+    """
+
+    def __init__(self, path: str, durability: str) -> None:
+        self.file = sqlite.file_at(path)
+        self.path = self.file.path
+        self.put_mode = "FULL" if durability == "full" else "NORMAL"
+        self.bells = self.file.beside("bells")
+        self.locks = self.file.beside("locks")
+        self.ringer = Ringer(self.bells)
+
+    def open(self) -> None:
+        """Make the file, or bring it to this version of the schema.
+
+        :raises StorageError: when it cannot be opened, or was written by a newer version.
+        """
+        with self.file.connection() as db:
+            found = queries.version(db)
+        if found == queries.VERSION:
+            return
+        with self.file.transaction() as db:
+            self._upgrade(db)
+
+    def _upgrade(self, db: apsw.Connection) -> None:
+        found = queries.version(db)  # another process may have been first
+        if found == 0:
+            queries.create(db)
+        elif found > queries.VERSION:
+            raise StorageError(
+                f"{self.path} was written by a newer Flask-Celeriac (schema {found}, this one knows"
+                f" {queries.VERSION}): upgrade flask-celeriac here too"
+            )
+
+    def ring(self) -> None:
+        """Wake every consumer: there is a message, or a time to wait for."""
+        self.ringer.ring_all()
+
+
+_stores: dict[tuple[str, str], Store] = {}
+
+
+def store_at(path: str, durability: str = "normal") -> Store:
+    """The :class:`Store` of this process for a path, opened."""
+    key = (os.path.realpath(path), durability)
+    try:
+        return _stores[key]
+    except KeyError:
+        store = Store(*key)
+        store.open()
+        return _stores.setdefault(key, store)

@@ -1,0 +1,253 @@
+"""kombu's transport on the embedded broker: connections, the event loop, the doorbell."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+import apsw
+from .. import sqlite
+from ..doorbell import AVAILABLE, Bell
+from ..errors import StorageError
+from . import membership, orphans, queries
+from .channel import Channel, virtual
+from .store import Store, store_at
+
+#: Seconds between looks at the file and at other processes' lives, rung or not.
+FALLBACK = 1.0
+#: Seconds between looks where there is no doorbell.
+POLLING = 0.05
+#: Looks between two sweeps of expired messages and queues.
+SWEEP_EVERY = 10
+#: Bytes of write-ahead log above which a worker empties it.
+WAL_LIMIT = 64 * 1024 * 1024
+
+logger = logging.getLogger(__name__)
+_bell_numbers = itertools.count()
+
+
+class Transport(virtual.Transport):  # type: ignore[misc]
+    """The transport behind ``celeriac:////absolute/path/celeriac.db``.
+
+    Transport options: ``durability``, ``"normal"`` (default) or ``"full"``.
+
+    .. versionadded:: 0.1
+    """
+
+    Channel = Channel
+    driver_type = driver_name = "celeriac"
+    implements = virtual.Transport.implements.extend(
+        asynchronous=True,
+        exchange_type=frozenset(["direct", "topic", "fanout"]),
+        heartbeats=False,
+    )
+    connection_errors = (StorageError,)
+    channel_errors = ()
+    can_parse_url = True
+
+    def __init__(self, client: Any, **kwargs: Any) -> None:
+        super().__init__(client, **kwargs)
+        self._store: Store | None = None
+        self._bell: Bell | None = None
+        self._looks = 0
+        self._due: float | None = None
+        self._due_timer: Any = None
+        self._leave_loop: Callable[[], None] | None = None
+        #: Seconds messages may stay in the queues this connection has met.
+        self.ttls: dict[str, float | None] = {}
+        #: Whether a worker's event loop drives this connection.
+        self.in_event_loop = False
+
+    @property
+    def store(self) -> Store:
+        """The file behind this connection, opened at first use."""
+        if self._store is None:
+            durability = self.client.transport_options.get("durability", "normal")
+            self._store = store_at(sqlite.path_of(self.client.hostname or ""), durability)
+        return self._store
+
+    def establish_connection(self) -> Any:
+        """Open the file, so that a worker learns at its start when it cannot be."""
+        self.store.open()
+        return super().establish_connection()
+
+    def verify_connection(self, connection: Any) -> bool:
+        """Whether the connection still stands: always, as nothing can cut it."""
+        return True
+
+    def as_uri(self, uri: str, include_password: bool = False, mask: str = "**") -> str:
+        """The URL as it is: it holds no secret."""
+        return uri
+
+    def driver_version(self) -> str:
+        """SQLite's version."""
+        return apsw.sqlite_lib_version()
+
+    # Waking up
+
+    def listen(self) -> None:
+        """Have a doorbell that producers find."""
+        if self._bell is None and AVAILABLE:
+            name = f"{os.getpid()}-{next(_bell_numbers)}"
+            try:
+                self._bell = Bell(self.store.bells, name)
+            except OSError as error:
+                logger.warning("No doorbell, polling every %s s: %s", POLLING, error)
+
+    def wake(self) -> None:
+        """Make a thread waiting in :meth:`drain_events` look again."""
+        for channel in self.channels:
+            channel.look = True
+        if self._bell is not None:
+            self.store.ringer.ring(os.path.basename(self._bell.path))
+
+    def register_with_event_loop(self, connection: Any, loop: Any) -> None:
+        """Let a worker's event loop drive this connection."""
+        self.listen()
+        self.in_event_loop = True
+        interval = FALLBACK if self._bell is not None else POLLING
+        timer = loop.call_repeatedly(interval, self._look_around, loop)
+        tick = self._make_tick(loop)
+        loop.on_tick.add(tick)
+        bell = self._bell
+        if bell is not None:
+            loop.add_reader(bell.fileno(), self._on_bell, loop)
+
+        def leave() -> None:
+            self.in_event_loop = False
+            loop.on_tick.discard(tick)
+            timer.cancel()
+            if bell is not None:
+                loop.remove_reader(bell.fileno())
+
+        self._leave_loop = leave
+        self._look_around(loop)
+
+    def _make_tick(self, loop: Any) -> Callable[[], None]:
+        def tick() -> None:
+            try:
+                for channel in tuple(self.channels):
+                    channel.turn()
+            except StorageError as error:
+                # Restarting the consumer would forget which tasks run; the acks are kept.
+                logger.error("The broker's file cannot be used, trying again: %s", error)
+                return
+            if any(channel.look and channel.can_claim() for channel in self.channels):
+                loop.call_soon(_again)
+
+        return tick
+
+    def _on_bell(self, loop: Any) -> None:
+        if self._bell is not None:
+            self._bell.clear()
+        self._look()
+        self._set_alarm(loop)
+
+    def _look(self) -> None:
+        for channel in self.channels:
+            channel.look = True
+
+    def _look_around(self, loop: Any) -> None:
+        """Once a second: anybody dead, anything missed, anything due."""
+        try:
+            self._housekeep()
+        except StorageError as error:
+            logger.error("The broker's file cannot be used, trying again: %s", error)
+            self._look()
+        self._set_alarm(loop)
+
+    def _set_alarm(self, loop: Any) -> None:
+        """Have the event loop come back when the next waiting message is due."""
+        try:
+            with self.store.file.connection() as db:
+                due = queries.next_due(db)
+        except StorageError:  # said by whoever writes next; the next look sets the alarm
+            return
+        if due == self._due:
+            return
+        if self._due_timer is not None:
+            self._due_timer.cancel()
+        self._due = due
+        if due is not None:
+            self._due_timer = loop.call_later(max(0.0, due - time.time()), self._on_alarm, loop)
+
+    def _on_alarm(self, loop: Any) -> None:
+        self._due = self._due_timer = None
+        try:
+            self._promote()
+        except StorageError as error:
+            logger.error("The broker's file cannot be used, trying again: %s", error)
+        self._set_alarm(loop)
+
+    def _promote(self) -> None:
+        with self.store.file.transaction() as db:
+            queries.promote(db, time.time())
+        self._look()
+
+    def _housekeep(self) -> None:
+        store = self.store
+        membership.reap(store)
+        if any(channel.can_claim() and channel.waiting() for channel in self.channels):
+            self._look()
+        if self._looks % SWEEP_EVERY == 0:
+            with store.file.transaction() as db:
+                queries.sweep(db, time.time())
+            if store.file.wal_size() > WAL_LIMIT:
+                with store.file.connection() as db:
+                    db.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
+        self._looks += 1
+
+    # Without an event loop: clients, and workers where there is none
+
+    def drain_events(self, connection: Any, timeout: float | None = None) -> None:
+        """Deliver what there is, waiting for it.
+
+        :param timeout: seconds to wait, None for ever.
+        :raises socket.timeout: when nothing came.
+        """
+        end = None if timeout is None else time.monotonic() + timeout
+        looked = 0.0
+        while True:
+            if time.monotonic() - looked >= FALLBACK:
+                self._housekeep()
+                looked = time.monotonic()
+            with self.store.file.connection() as db:
+                due = queries.next_due(db)
+            if due is not None and due <= time.time():
+                self._promote()
+                continue
+            if sum(channel.turn() for channel in tuple(self.channels)):
+                return
+            left = FALLBACK if end is None else min(FALLBACK, end - time.monotonic())
+            if left <= 0:
+                raise socket.timeout
+            self._wait(left if due is None else min(left, due - time.time()))
+
+    def _wait(self, seconds: float) -> None:
+        if self._bell is None:
+            time.sleep(max(0.0, min(seconds, POLLING)))
+            self._look()
+        elif self._bell.wait(seconds):
+            self._look()
+
+    def close_connection(self, connection: Any) -> None:
+        """Give back what is claimed and leave."""
+        if self._leave_loop is not None:
+            self._leave_loop()
+            self._leave_loop = None
+        super().close_connection(connection)
+        if self._bell is not None:
+            self._bell.close()
+            self._bell = None
+
+
+def _again() -> None:
+    """Nothing: scheduled so that the event loop comes round again at once."""
+
+
+orphans.end_with_parent()

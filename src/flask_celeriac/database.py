@@ -1,0 +1,150 @@
+"""The tables beside the queue, and the engines that reach them.
+
+By default they live in the embedded broker's file, reached through APSW; with
+``CELERIAC_DATABASE`` in whatever database SQLAlchemy speaks to.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import (
+    Column,
+    Connection,
+    Engine,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    create_engine,
+)
+from sqlalchemy.dialects import mysql
+from sqlalchemy.pool import QueuePool
+
+from . import sqlite
+
+metadata = MetaData()
+
+#: Text of any length: MySQL's TEXT ends at 64 KiB.
+_Long = Text().with_variant(mysql.LONGTEXT(), "mysql", "mariadb")
+
+#: What became of a task, in the words of Celery's result backends.
+record = Table(
+    "celeriac_record",
+    metadata,
+    Column("task_id", String(255), primary_key=True),
+    Column("state", String(50), nullable=False),
+    Column("result", _Long),
+    Column("traceback", _Long),
+    Column("children", _Long),
+    Column("details", _Long),
+    Column("finished", Float(53)),
+    Column("updated", Float(53), nullable=False),
+    Index("celeriac_record_updated", "updated"),
+)
+
+#: The members of a group, for ``GroupResult.restore``.
+group = Table(
+    "celeriac_group",
+    metadata,
+    Column("group_id", String(255), primary_key=True),
+    Column("result", _Long, nullable=False),
+    Column("created", Float(53), nullable=False, index=True),
+)
+
+#: One row: the version of these tables.
+schema = Table(
+    "celeriac_schema",
+    metadata,
+    Column("version", Integer, primary_key=True, autoincrement=False),
+)
+
+SCHEMA_VERSION = 1
+
+_engines: dict[str, Engine] = {}
+_lock = threading.Lock()
+
+
+def engine_for(url: str) -> Engine:
+    """This process's engine for a database, its tables made when they are missing.
+
+    :param url: a SQLAlchemy URL, or ``celeriac:///path`` for the embedded file.
+
+    .. versionadded:: 0.1
+    """
+    try:
+        return _engines[url]
+    except KeyError:
+        pass
+    with _lock:
+        if url not in _engines:
+            engine = _embedded(url) if url.startswith("celeriac:") else _external(url)
+            _prepare(engine)
+            _engines[url] = engine
+        return _engines[url]
+
+
+def _embedded(url: str) -> Engine:
+    from . import sqlite_dbapi
+
+    path = sqlite.path_of(url)
+    return create_engine(
+        "sqlite://",
+        module=sqlite_dbapi,
+        creator=lambda: sqlite_dbapi.connect(path),
+        poolclass=QueuePool,
+        max_overflow=-1,
+    )
+
+
+def _external(url: str) -> Engine:
+    return create_engine(url, pool_pre_ping=True)
+
+
+def _prepare(engine: Engine) -> None:
+    """Make the tables; several processes may come here at once."""
+    with engine.connect() as connection:
+        if engine.dialect.has_table(connection, schema.name):
+            return
+    try:
+        _create(engine)
+    except Exception:
+        # Lost the race against another process, unless the tables are still missing.
+        with engine.connect() as connection:
+            if not engine.dialect.has_table(connection, schema.name):
+                raise
+
+
+def _create(engine: Engine) -> None:
+    with engine.begin() as connection:
+        for table in metadata.sorted_tables:
+            if table is not schema:
+                table.create(connection, checkfirst=True)
+        schema.create(connection, checkfirst=True)  # last: its presence says the others are there
+        if connection.execute(schema.select()).first() is None:
+            connection.execute(schema.insert().values(version=SCHEMA_VERSION))
+
+
+@contextmanager
+def transaction(engine: Engine) -> Iterator[Connection]:
+    """The one place where a transaction of ours is opened on an engine."""
+    with engine.begin() as connection:
+        yield connection
+
+
+def _forget_inherited() -> None:
+    """In a forked child: new pools; the parent's connections stay the parent's."""
+    global _lock
+    _lock = threading.Lock()
+    for engine in _engines.values():
+        engine.dispose(close=False)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_inherited)

@@ -1,0 +1,150 @@
+"""Wake another process in microseconds: a unix datagram to a socket in a shared directory.
+
+A ring carries no data and may be lost: whoever waits on a bell also looks at the file now and
+then. Where there are no unix datagrams (Windows) nobody rings, and the looking is all there is.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import sys
+import time
+
+#: Whether this platform has bells at all.
+AVAILABLE = hasattr(socket, "AF_UNIX") and sys.platform != "win32"
+#: Longest path a unix socket may have on every platform (``sun_path`` of macOS is 104 bytes).
+PATH_LIMIT = 100
+#: A directory changed less than this before it was listed may have changed again within the
+#: same tick of the file system's clock, so that listing is not kept.
+RACY_NS = 50_000_000
+
+
+class Bell:
+    """A socket others can ring, named in a directory.
+
+    :param directory: where it is put; made, mode 0700, when missing.
+    :param name: file name, unique among those who wait there.
+    :raises OSError: when it cannot be bound, as when the name is taken.
+
+    .. versionadded:: 0.1
+    """
+
+    def __init__(self, directory: str, name: str) -> None:
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+        self.path = os.path.join(directory, name)
+        self._pid = os.getpid()
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            self._socket.setblocking(False)
+            with _Reachable(directory, name) as path:
+                self._socket.bind(path)
+        except BaseException:
+            self._socket.close()
+            raise
+        os.chmod(self.path, 0o600)
+
+    def fileno(self) -> int:
+        """The descriptor to watch for reading."""
+        return self._socket.fileno()
+
+    def clear(self) -> None:
+        """Take every ring that has come."""
+        try:
+            while self._socket.recv(16):
+                pass
+        except (BlockingIOError, OSError):
+            pass
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for a ring.
+
+        :param seconds: the longest time to wait.
+        :return: whether it rang.
+        """
+        readable, _, _ = select.select([self._socket], [], [], max(0.0, seconds))
+        if readable:
+            self.clear()
+        return bool(readable)
+
+    def close(self) -> None:
+        """Stop listening. In a forked child, leave the parent's name alone."""
+        self._socket.close()
+        if os.getpid() == self._pid:
+            _unlink(self.path)
+
+
+class Ringer:
+    """Rings every bell of a directory, or one of them by name.
+
+    .. versionadded:: 0.1
+    """
+
+    def __init__(self, directory: str) -> None:
+        self.directory = directory
+        self._names: list[str] = []
+        self._listed: int | None = None
+        self._socket: socket.socket | None = None
+        self._pid = 0
+
+    def ring_all(self) -> None:
+        """Ring every bell of the directory."""
+        for name in self._bells():
+            self.ring(name)
+
+    def ring(self, name: str) -> None:
+        """Ring one bell; nobody listening is no error."""
+        if not AVAILABLE:
+            return
+        if self._socket is None or self._pid != os.getpid():
+            self._socket, self._pid = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM), os.getpid()
+            self._socket.setblocking(False)
+        try:
+            with _Reachable(self.directory, name) as path:
+                self._socket.sendto(b"\0", path)
+        except ConnectionRefusedError:  # its process died: nobody will ever listen there again
+            _unlink(os.path.join(self.directory, name))
+        except OSError:  # gone, or so full of rings that one more says nothing
+            pass
+
+    def _bells(self) -> list[str]:
+        try:
+            changed = os.stat(self.directory).st_mtime_ns
+        except OSError:
+            return []
+        if changed != self._listed:
+            now = time.time_ns()
+            self._names = os.listdir(self.directory)
+            self._listed = changed if now - changed > RACY_NS else None
+        return self._names
+
+
+class _Reachable:
+    """A path short enough for a unix socket: long ones are reached through their directory."""
+
+    __slots__ = ("_descriptor", "_directory", "_name")
+
+    def __init__(self, directory: str, name: str) -> None:
+        self._directory, self._name = directory, name
+        self._descriptor = -1
+
+    def __enter__(self) -> str:
+        path = f"{self._directory}/{self._name}"
+        if len(path) <= PATH_LIMIT:
+            return path
+        if not os.path.isdir("/proc/self/fd"):
+            raise OSError(f"{path}: longer than a unix socket's path may be")
+        self._descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
+        return f"/proc/self/fd/{self._descriptor}/{self._name}"
+
+    def __exit__(self, *_: object) -> None:
+        if self._descriptor != -1:
+            os.close(self._descriptor)
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)
+    except OSError:
+        pass

@@ -1,0 +1,314 @@
+"""The one place that opens our SQLite files: APSW, pragmas, fork safety, retries.
+
+Nothing else in this package may open the file. POSIX drops every lock a process holds on a file
+when *any* of its descriptors of that file is closed, so one stray ``open(path).close()`` would
+let another process delete a write-ahead log in use (https://sqlite.org/howtocorrupt.html, 2.2).
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import stat
+import threading
+import time
+import weakref
+from collections import deque
+from types import TracebackType
+from urllib.parse import quote, unquote, urlsplit
+
+import apsw
+
+from .errors import StorageError
+
+#: Seconds a connection waits for another process's transaction before it gives up.
+BUSY_TIMEOUT = 10.0
+#: Pages (of 4 KiB) in the write-ahead log after which a commit checkpoints it.
+CHECKPOINT_PAGES = 1000
+#: Bytes the write-ahead log is cut to when it is started anew.
+WAL_LIMIT = 16 * 1024 * 1024
+
+_REMEDIES: dict[type[apsw.Error], str] = {
+    apsw.BusyError: "another process held the file for too long: try again",
+    apsw.FullError: "the disk is full: free some space, nothing acknowledged is lost",
+    apsw.IOError: "the disk could not be read or written: check it",
+    apsw.CantOpenError: "check that the directory exists and may be written by this user",
+    apsw.ReadOnlyError: "the file or its directory may not be written by this user",
+    apsw.NotADBError: "the file is not a database: set it aside and start anew",
+    apsw.CorruptError: "the file is damaged: set it aside and restore a backup",
+}
+
+#: Connections inherited through fork: kept for ever, because closing one in the child would
+#: touch the parent's file (https://sqlite.org/howtocorrupt.html, 2.6).
+_inherited: list[object] = []
+_open: weakref.WeakSet[apsw.Connection] = weakref.WeakSet()
+_files: dict[str, File] = {}
+_opening = threading.Lock()
+
+
+class ForkGate:
+    """Keeps a fork from happening while another thread is inside SQLite.
+
+    A child forked at that moment would inherit SQLite's own mutexes locked for ever.
+    """
+
+    #: Seconds a fork waits for transactions of other threads to end.
+    patience = 5.0
+
+    def __init__(self) -> None:
+        self._reset()
+
+    def _reset(self) -> None:
+        self._condition = threading.Condition(threading.Lock())
+        self._inside: dict[int, int] = {}
+        self._forking = False
+
+    def enter(self) -> None:
+        me = threading.get_ident()
+        with self._condition:
+            while self._forking and me not in self._inside:
+                self._condition.wait(self.patience)
+            self._inside[me] = self._inside.get(me, 0) + 1
+
+    def leave(self) -> None:
+        me = threading.get_ident()
+        with self._condition:
+            left = self._inside.get(me, 1) - 1
+            if left:
+                self._inside[me] = left
+            else:
+                self._inside.pop(me, None)
+                if self._forking:
+                    self._condition.notify_all()
+
+    def before_fork(self) -> None:
+        me = threading.get_ident()
+        with self._condition:
+            self._forking = True
+            self._condition.wait_for(lambda: not self._inside.keys() - {me}, self.patience)
+
+    def after_in_parent(self) -> None:
+        with self._condition:
+            self._forking = False
+            self._condition.notify_all()
+
+    def after_in_child(self) -> None:
+        self._reset()
+        _inherited.extend(_open)
+        _open.clear()
+        for file in _files.values():
+            file.forget_connections()
+
+
+gate = ForkGate()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=gate.before_fork,
+        after_in_parent=gate.after_in_parent,
+        after_in_child=gate.after_in_child,
+    )
+
+
+def connect(path: str, *, synchronous: str = "NORMAL") -> apsw.Connection:
+    """Open a connection to our file, with the pragmas every one of them needs.
+
+    :param path: absolute path of the file; it is made (mode 0600, its directory 0700) when missing.
+    :param synchronous: SQLite's ``synchronous`` pragma, ``"NORMAL"`` or ``"FULL"``.
+    :raises StorageError: when the file cannot be opened.
+
+    .. versionadded:: 0.1
+    """
+    try:
+        with _opening:
+            _create(path)
+            connection = apsw.Connection(path, statementcachesize=64)
+        _open.add(connection)
+        connection.set_busy_handler(_Patience())
+        for pragma in (
+            "journal_mode = wal",
+            f"synchronous = {synchronous}",
+            f"wal_autocheckpoint = {CHECKPOINT_PAGES}",
+            f"journal_size_limit = {WAL_LIMIT}",
+            "temp_store = memory",
+        ):
+            connection.execute(f"PRAGMA {pragma}").fetchall()
+    except apsw.Error as error:
+        raise explain(error, path) from error
+    except OSError as error:
+        raise StorageError(f"{path}: {error.strerror or error}") from error
+    return connection
+
+
+def _create(path: str) -> None:
+    """Make an empty file only its owner may read; SQLite copies its mode to ``-wal`` and ``-shm``.
+
+    Exclusive creation: the descriptor closed here can be no other connection's file.
+    """
+    directory = os.path.dirname(path)
+    if not os.path.isdir(directory):
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, stat.S_IRUSR | stat.S_IWUSR))
+    except FileExistsError:
+        pass
+
+
+class _Patience:
+    """How long, and in what steps, a connection waits for the writer before it.
+
+    SQLite's own handler sleeps a millisecond and more, which is many times what our
+    transactions take.
+    """
+
+    __slots__ = ("_began",)
+
+    def __call__(self, tries: int) -> bool:
+        now = time.monotonic()
+        if tries == 0:
+            self._began = now
+        elif now - self._began > BUSY_TIMEOUT:
+            return False
+        step = 0.0001 if tries < 40 else 0.001 if tries < 200 else 0.01
+        time.sleep(step * (0.5 + random.random()))
+        return True
+
+
+def explain(error: apsw.Error, path: str) -> StorageError:
+    """What SQLite said, as an error that names the file and the remedy."""
+    remedy = next((text for kind, text in _REMEDIES.items() if isinstance(error, kind)), None)
+    return StorageError(f"{path}: {error}" + (f" ({remedy})" if remedy else ""))
+
+
+class File:
+    """One of our SQLite files as this process sees it: a stack of idle connections.
+
+    .. versionadded:: 0.1
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.forget_connections()
+
+    def forget_connections(self) -> None:
+        """Start with no connection, as a forked child must."""
+        self._idle: dict[str, deque[apsw.Connection]] = {"NORMAL": deque(), "FULL": deque()}
+
+    def connection(self, synchronous: str = "NORMAL") -> Session:
+        """A connection for the length of a ``with`` block; each statement commits by itself."""
+        return Session(self, synchronous, begin=False)
+
+    def transaction(self, synchronous: str = "NORMAL") -> Session:
+        """A write transaction for the length of a ``with`` block: commit, or roll back on error."""
+        return Session(self, synchronous, begin=True)
+
+    def acquire(self, synchronous: str) -> apsw.Connection:
+        try:
+            return self._idle[synchronous].pop()
+        except IndexError:
+            return connect(self.path, synchronous=synchronous)
+
+    def release(self, connection: apsw.Connection, synchronous: str) -> None:
+        self._idle[synchronous].append(connection)
+
+    def close(self) -> None:
+        """Close the idle connections, for a process that is done with the file."""
+        for idle in self._idle.values():
+            while idle:
+                idle.pop().close()
+
+    def beside(self, name: str) -> str:
+        """The path of a directory beside the file, for sockets and locks."""
+        return os.path.join(self.path + ".run", name)
+
+    def wal_size(self) -> int:
+        """Bytes in the write-ahead log, 0 when there is none."""
+        try:
+            return os.stat(self.path + "-wal").st_size
+        except FileNotFoundError:
+            return 0
+
+
+class Session:
+    """The ``with`` block of :class:`File`: fork gate, connection, transaction, error."""
+
+    __slots__ = ("_begin", "_connection", "_file", "_synchronous")
+
+    def __init__(self, file: File, synchronous: str, *, begin: bool) -> None:
+        self._file = file
+        self._synchronous = synchronous
+        self._begin = begin
+
+    def __enter__(self) -> apsw.Connection:
+        gate.enter()
+        try:
+            self._connection = self._file.acquire(self._synchronous)
+            if self._begin:
+                self._connection.execute("BEGIN IMMEDIATE")
+        except BaseException as error:
+            gate.leave()
+            if isinstance(error, apsw.Error):
+                self._file.release(self._connection, self._synchronous)
+                raise explain(error, self._file.path) from error
+            raise
+        return self._connection
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        connection = self._connection
+        try:
+            if self._begin:
+                self._end(connection, failed=error is not None)
+        finally:
+            self._file.release(connection, self._synchronous)
+            gate.leave()
+        if isinstance(error, apsw.Error):
+            raise explain(error, self._file.path) from error
+
+    def _end(self, connection: apsw.Connection, *, failed: bool) -> None:
+        if not failed:
+            try:
+                connection.execute("COMMIT")
+                return
+            except apsw.Error as error:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise explain(error, self._file.path) from error
+        # Some errors (a full disk) have rolled back already.
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
+def file_at(path: str) -> File:
+    """The :class:`File` of this process for a path; the same object for the same path."""
+    path = os.path.realpath(path)
+    try:
+        return _files[path]
+    except KeyError:
+        return _files.setdefault(path, File(path))
+
+
+def path_of(url: str) -> str:
+    """The file that a ``celeriac:///path`` URL names.
+
+    Four slashes begin an absolute path, three one relative to the working directory.
+
+    :raises StorageError: when the URL names no file.
+
+    .. versionadded:: 0.1
+    """
+    path = unquote(urlsplit(url).path).removeprefix("/")
+    if not path:
+        raise StorageError(f"{url!r} names no file: write celeriac:////absolute/path/celeriac.db")
+    return os.path.abspath(path)
+
+
+def url_of(path: str) -> str:
+    """The URL of an embedded broker's file.
+
+    .. versionadded:: 0.1
+    """
+    return "celeriac:///" + quote(os.path.abspath(path))

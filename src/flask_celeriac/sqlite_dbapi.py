@@ -1,0 +1,233 @@
+"""A small DBAPI (PEP 249) over APSW, for SQLAlchemy to reach our SQLite file through.
+
+The standard library's ``sqlite3`` would be a second SQLite library on the same file, and the
+two would drop each other's locks. It differs from ``sqlite3`` in one way: a transaction begins
+with the first statement that writes, as ``BEGIN IMMEDIATE``, so that it can never fail by having
+to upgrade from reading to writing; reads outside of one see the latest commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import apsw
+
+from . import sqlite
+
+apilevel = "2.0"
+threadsafety = 1
+paramstyle = "qmark"
+sqlite_version = apsw.sqlite_lib_version()
+sqlite_version_info = tuple(int(part) for part in sqlite_version.split("."))
+
+Binary = bytes
+_READS = ("SELECT", "PRAGMA", "EXPLAIN", "VALUES")
+_descriptions: dict[str, Any] = {}
+
+
+class Warning(Exception):  # noqa: A001 - PEP 249's name
+    """PEP 249."""
+
+
+class Error(Exception):
+    """PEP 249: the base of the errors below."""
+
+
+class InterfaceError(Error):
+    """PEP 249: wrong use of this module."""
+
+
+class DatabaseError(Error):
+    """PEP 249: an error of the database."""
+
+
+class DataError(DatabaseError):
+    """PEP 249: a value that does not fit."""
+
+
+class OperationalError(DatabaseError):
+    """PEP 249: busy, full, unreadable or the like."""
+
+
+class IntegrityError(DatabaseError):
+    """PEP 249: a constraint was violated."""
+
+
+class InternalError(DatabaseError):
+    """PEP 249: the database is in a state it should not be in."""
+
+
+class ProgrammingError(DatabaseError):
+    """PEP 249: wrong SQL."""
+
+
+class NotSupportedError(DatabaseError):
+    """PEP 249: not offered by SQLite."""
+
+
+_KINDS: tuple[tuple[type[Exception], type[DatabaseError]], ...] = (
+    (apsw.ConstraintError, IntegrityError),
+    (apsw.TooBigError, DataError),
+    (apsw.MismatchError, DataError),
+    (apsw.CorruptError, InternalError),
+    (apsw.SQLError, OperationalError),
+    (apsw.BindingsError, ProgrammingError),
+)
+
+
+def _translated(error: apsw.Error, path: str) -> DatabaseError:
+    kind = next((to for source, to in _KINDS if isinstance(error, source)), OperationalError)
+    return kind(str(sqlite.explain(error, path)))
+
+
+def connect(path: str) -> Connection:
+    """Open a connection for SQLAlchemy.
+
+    :param path: absolute path of the file.
+    """
+    return Connection(path)
+
+
+class Connection:
+    """PEP 249's connection, with the two extras SQLAlchemy's dialect for ``sqlite3`` uses."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.isolation_level: str | None = ""
+        self._raw = sqlite.connect(path)
+        self._inside = False
+
+    def cursor(self) -> Cursor:
+        """A new cursor."""
+        return Cursor(self)
+
+    def create_function(
+        self, name: str, narg: int, function: Callable[..., Any], *, deterministic: bool = False
+    ) -> None:
+        """Register an SQL function, as ``sqlite3`` does."""
+        self._raw.create_scalar_function(name, function, narg, deterministic=deterministic)
+
+    def run(
+        self, sql: str, parameters: Sequence[Any], many: Iterable[Any] | None
+    ) -> tuple[list[tuple[Any, ...]], Any, int, int]:
+        """Run a statement to its end: its rows, description, row count and last row id."""
+        try:
+            if not self._inside:
+                sqlite.gate.enter()
+                self._inside = True
+            if not self._raw.in_transaction and self.isolation_level is not None:
+                if not sql.lstrip()[:7].upper().startswith(_READS):
+                    self._raw.execute("BEGIN IMMEDIATE")
+            return self._execute(sql, parameters, many)
+        except apsw.Error as error:
+            raise _translated(error, self.path) from error
+        finally:
+            if not self._raw.in_transaction:
+                self._leave()
+
+    def _execute(
+        self, sql: str, parameters: Sequence[Any], many: Iterable[Any] | None
+    ) -> tuple[list[tuple[Any, ...]], Any, int, int]:
+        raw, before = self._raw, self._raw.total_changes()
+        cursor = raw.cursor()
+        if sql not in _descriptions:
+            cursor.exec_trace = _describe
+        if many is None:
+            cursor.execute(sql, tuple(parameters))
+        else:
+            cursor.executemany(sql, many)
+        rows = cursor.fetchall()
+        return rows, _descriptions.get(sql), raw.total_changes() - before, raw.last_insert_rowid()
+
+    def commit(self) -> None:
+        """Commit the open transaction, if there is one."""
+        self._end("COMMIT")
+
+    def rollback(self) -> None:
+        """Roll the open transaction back, if there is one."""
+        self._end("ROLLBACK")
+
+    def _end(self, verb: str) -> None:
+        try:
+            if self._raw.in_transaction:
+                self._raw.execute(verb)
+        except apsw.Error as error:
+            raise _translated(error, self.path) from error
+        finally:
+            if not self._raw.in_transaction:
+                self._leave()
+
+    def _leave(self) -> None:
+        if self._inside:
+            self._inside = False
+            sqlite.gate.leave()
+
+    def close(self) -> None:
+        """Roll back and close."""
+        self.rollback()
+        self._raw.close()
+
+
+class Cursor:
+    """PEP 249's cursor; a statement's rows are all fetched when it runs."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.arraysize = 1
+        self.description: Any = None
+        self.rowcount = -1
+        self.lastrowid: int | None = None
+        self._rows: list[tuple[Any, ...]] = []
+        self._next = 0
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Cursor:
+        """Run a statement."""
+        return self._take(sql, self.connection.run(sql, parameters, None))
+
+    def executemany(self, sql: str, parameters: Iterable[Sequence[Any]]) -> Cursor:
+        """Run a statement once for each set of parameters."""
+        return self._take(sql, self.connection.run(sql, (), [tuple(p) for p in parameters]))
+
+    def _take(self, sql: str, outcome: tuple[list[tuple[Any, ...]], Any, int, int]) -> Cursor:
+        self._rows, self.description, changes, self.lastrowid = outcome
+        self.rowcount = -1 if sql.lstrip()[:7].upper().startswith(_READS) else changes
+        self._next = 0
+        return self
+
+    def fetchone(self) -> tuple[Any, ...] | None:
+        """The next row, or None."""
+        if self._next >= len(self._rows):
+            return None
+        self._next += 1
+        return self._rows[self._next - 1]
+
+    def fetchmany(self, size: int | None = None) -> list[tuple[Any, ...]]:
+        """The next rows."""
+        start = self._next
+        self._next = min(len(self._rows), start + (size or self.arraysize))
+        return self._rows[start : self._next]
+
+    def fetchall(self) -> list[tuple[Any, ...]]:
+        """The rows that are left."""
+        start, self._next = self._next, len(self._rows)
+        return self._rows[start:]
+
+    def setinputsizes(self, sizes: Any) -> None:
+        """PEP 249: nothing to do."""
+
+    def setoutputsize(self, size: int, column: int | None = None) -> None:
+        """PEP 249: nothing to do."""
+
+    def close(self) -> None:
+        """Forget the rows."""
+        self._rows = []
+
+
+def _describe(cursor: apsw.Cursor, sql: str, _: Any) -> bool:
+    """Note a statement's columns before it runs: afterwards APSW no longer knows them."""
+    columns = cursor.get_description()
+    _descriptions[sql] = (
+        tuple((name, None, None, None, None, None, None) for name, _ in columns) or None
+    )
+    return True

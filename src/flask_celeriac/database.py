@@ -6,7 +6,6 @@ By default they live in the embedded broker's file, reached through APSW; with
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,7 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import mysql
 from sqlalchemy.pool import QueuePool
 
-from . import sqlite
+from . import fork_gate, sqlite
 
 metadata = MetaData()
 
@@ -47,6 +46,7 @@ record = Table(
     Column("finished", Float(53)),
     Column("updated", Float(53), nullable=False),
     Index("celeriac_record_updated", "updated"),
+    sqlite_with_rowid=False,
 )
 
 #: The members of a group, for ``GroupResult.restore``.
@@ -146,5 +146,4 @@ def _forget_inherited() -> None:
         engine.dispose(close=False)
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_inherited)
+fork_gate.in_child(_forget_inherited)

@@ -7,6 +7,7 @@ let another process delete a write-ahead log in use (https://sqlite.org/howtocor
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 import stat
@@ -19,12 +20,11 @@ from urllib.parse import quote, unquote, urlsplit
 
 import apsw
 
+from . import checkpoint, fork_gate
 from .errors import StorageError
 
 #: Seconds a connection waits for another process's transaction before it gives up.
 BUSY_TIMEOUT = 10.0
-#: Pages (of 4 KiB) in the write-ahead log after which a commit checkpoints it.
-CHECKPOINT_PAGES = 1000
 #: Bytes the write-ahead log is cut to when it is started anew.
 WAL_LIMIT = 16 * 1024 * 1024
 
@@ -46,67 +46,15 @@ _files: dict[str, File] = {}
 _opening = threading.Lock()
 
 
-class ForkGate:
-    """Keeps a fork from happening while another thread is inside SQLite.
-
-    A child forked at that moment would inherit SQLite's own mutexes locked for ever.
-    """
-
-    #: Seconds a fork waits for transactions of other threads to end.
-    patience = 5.0
-
-    def __init__(self) -> None:
-        self._reset()
-
-    def _reset(self) -> None:
-        self._condition = threading.Condition(threading.Lock())
-        self._inside: dict[int, int] = {}
-        self._forking = False
-
-    def enter(self) -> None:
-        me = threading.get_ident()
-        with self._condition:
-            while self._forking and me not in self._inside:
-                self._condition.wait(self.patience)
-            self._inside[me] = self._inside.get(me, 0) + 1
-
-    def leave(self) -> None:
-        me = threading.get_ident()
-        with self._condition:
-            left = self._inside.get(me, 1) - 1
-            if left:
-                self._inside[me] = left
-            else:
-                self._inside.pop(me, None)
-                if self._forking:
-                    self._condition.notify_all()
-
-    def before_fork(self) -> None:
-        me = threading.get_ident()
-        with self._condition:
-            self._forking = True
-            self._condition.wait_for(lambda: not self._inside.keys() - {me}, self.patience)
-
-    def after_in_parent(self) -> None:
-        with self._condition:
-            self._forking = False
-            self._condition.notify_all()
-
-    def after_in_child(self) -> None:
-        self._reset()
-        _inherited.extend(_open)
-        _open.clear()
-        for file in _files.values():
-            file.forget_connections()
+def _begin_child() -> None:
+    """In a forked child: the parent's connections stay the parent's."""
+    _inherited.extend(_open)
+    _open.clear()
+    for file in _files.values():
+        file.forget_connections()
 
 
-gate = ForkGate()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=gate.before_fork,
-        after_in_parent=gate.after_in_parent,
-        after_in_child=gate.after_in_child,
-    )
+fork_gate.in_child(_begin_child)
 
 
 def connect(path: str, *, synchronous: str = "NORMAL") -> apsw.Connection:
@@ -127,11 +75,11 @@ def connect(path: str, *, synchronous: str = "NORMAL") -> apsw.Connection:
         for pragma in (
             "journal_mode = wal",
             f"synchronous = {synchronous}",
-            f"wal_autocheckpoint = {CHECKPOINT_PAGES}",
             f"journal_size_limit = {WAL_LIMIT}",
             "temp_store = memory",
         ):
             connection.execute(f"PRAGMA {pragma}").fetchall()
+        connection.set_wal_hook(functools.partial(checkpoint.after_commit, path))
     except apsw.Error as error:
         raise explain(error, path) from error
     except OSError as error:
@@ -239,13 +187,13 @@ class Session:
         self._begin = begin
 
     def __enter__(self) -> apsw.Connection:
-        gate.enter()
+        fork_gate.enter()
         try:
             self._connection = self._file.acquire(self._synchronous)
             if self._begin:
                 self._connection.execute("BEGIN IMMEDIATE")
         except BaseException as error:
-            gate.leave()
+            fork_gate.leave()
             if isinstance(error, apsw.Error):
                 self._file.release(self._connection, self._synchronous)
                 raise explain(error, self._file.path) from error
@@ -264,7 +212,7 @@ class Session:
                 self._end(connection, failed=error is not None)
         finally:
             self._file.release(connection, self._synchronous)
-            gate.leave()
+            fork_gate.leave()
         if isinstance(error, apsw.Error):
             raise explain(error, self._file.path) from error
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import apsw
 
-from . import sqlite
+from . import fork_gate, sqlite
 
 apilevel = "2.0"
 threadsafety = 1
@@ -114,7 +114,7 @@ class Connection:
         """Run a statement to its end: its rows, description, row count and last row id."""
         try:
             if not self._inside:
-                sqlite.gate.enter()
+                fork_gate.enter()
                 self._inside = True
             if not self._raw.in_transaction and self.isolation_level is not None:
                 if not sql.lstrip()[:7].upper().startswith(_READS):
@@ -161,7 +161,7 @@ class Connection:
     def _leave(self) -> None:
         if self._inside:
             self._inside = False
-            sqlite.gate.leave()
+            fork_gate.leave()
 
     def close(self) -> None:
         """Roll back and close."""

@@ -13,6 +13,7 @@ import os
 import threading
 
 from .. import liveness
+from ..checkpoint import Checkpointer
 from ..errors import StorageError
 from . import queries
 from .store import Store
@@ -41,6 +42,7 @@ class Member:
             self.id = queries.add_process(
                 db, os.getpid(), self.lock.name, liveness.uptime() + LEASE
             )
+        self._checkpointer = Checkpointer(store.file)
         thread = threading.Thread(target=self._keep_lease, name="celeriac-lease", daemon=True)
         thread.start()
 
@@ -64,6 +66,7 @@ class Member:
                 return
             _members.pop((os.getpid(), self.store.path), None)
         self._left.set()
+        self._checkpointer.stop()
         try:
             with self.store.file.transaction() as db:
                 queries.remove_process(db, self.id)

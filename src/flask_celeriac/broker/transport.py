@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import apsw
+
 from .. import sqlite
 from ..doorbell import AVAILABLE, Bell
 from ..errors import StorageError
@@ -24,8 +25,6 @@ FALLBACK = 1.0
 POLLING = 0.05
 #: Looks between two sweeps of expired messages and queues.
 SWEEP_EVERY = 10
-#: Bytes of write-ahead log above which a worker empties it.
-WAL_LIMIT = 64 * 1024 * 1024
 
 logger = logging.getLogger(__name__)
 _bell_numbers = itertools.count()
@@ -197,9 +196,6 @@ class Transport(virtual.Transport):  # type: ignore[misc]
         if self._looks % SWEEP_EVERY == 0:
             with store.file.transaction() as db:
                 queries.sweep(db, time.time())
-            if store.file.wal_size() > WAL_LIMIT:
-                with store.file.connection() as db:
-                    db.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
         self._looks += 1
 
     # Without an event loop: clients, and workers where there is none

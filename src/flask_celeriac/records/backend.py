@@ -18,6 +18,7 @@ from kombu.utils.json import dumps, loads
 from .. import liveness, sqlite
 from ..broker import queries as broker_queries
 from ..doorbell import AVAILABLE, Bell, Ringer
+from ..errors import StorageError
 from . import queries
 
 if TYPE_CHECKING:
@@ -82,29 +83,25 @@ class Backend(BaseBackend):  # type: ignore[misc]
         request: Any = None,
         **_: Any,
     ) -> Any:
-        meta = self._get_result_meta(
-            result=result, state=state, traceback=traceback, request=request
-        )
         now = time.time()
+        children = self.current_task_children(request)
         values = {
             "task_id": task_id,
             "state": state,
             "result": self._pack(result),
             "traceback": traceback,
-            "children": dumps(meta["children"]) if meta["children"] else None,
-            "details": _details(meta),
+            "children": dumps(children) if children else None,
+            "details": self._details(result, state, traceback, request),
             "finished": now if state in states.READY_STATES else None,
             "updated": now,
         }
-        with self.engine.begin() as connection:
-            queries.store(connection, values)
+        self._write(values)
         if self._ringer is not None and state in states.READY_STATES:
             self._ringer.ring(_bell_name(task_id))
         return result
 
     def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:
-        with self.engine.connect() as connection:
-            row = queries.find(connection, task_id)
+        row = self._read(task_id)
         if row is None:
             return {"task_id": task_id, "status": states.PENDING, "result": None}
         meta: dict[str, Any] = {
@@ -119,6 +116,34 @@ class Backend(BaseBackend):  # type: ignore[misc]
             meta.update(loads(row.details))
         decoded: dict[str, Any] = self.meta_from_decoded(meta)
         return decoded
+
+    def _write(self, values: dict[str, Any]) -> None:
+        engine = self.engine  # its tables are made when it is
+        if self._file is not None:
+            with self._file.connection() as db:
+                queries.store_embedded(db, values)
+        else:
+            with engine.begin() as connection:
+                queries.store(connection, values)
+
+    def _read(self, task_id: str) -> queries.Record | None:
+        engine = self.engine
+        if self._file is not None:
+            with self._file.connection() as db:
+                return queries.find_embedded(db, task_id)
+        with engine.connect() as connection:
+            return queries.find(connection, task_id)
+
+    def _details(self, result: Any, state: str, traceback: str | None, request: Any) -> str | None:
+        """What there is besides the columns: group, parent, and with ``result_extended`` more."""
+        if self.app.conf.result_extended:
+            meta = self._get_result_meta(result, state, traceback, request)
+            details = {key: value for key, value in meta.items() if key not in _META_COLUMNS}
+        else:
+            found = {"group_id": "group", "parent_id": "parent_id"}
+            details = {key: getattr(request, name, None) for key, name in found.items()}
+            details = {key: value for key, value in details.items() if value}
+        return dumps(details) if details else None
 
     def _pack(self, value: Any) -> str:
         encoded: str | bytes = self.encode(value)
@@ -164,7 +189,7 @@ class Backend(BaseBackend):  # type: ignore[misc]
         """Whether storing may be tried again: where the database was out of reach, yes."""
         from sqlalchemy.exc import InterfaceError, OperationalError
 
-        return isinstance(exc, (InterfaceError, OperationalError))
+        return isinstance(exc, (StorageError, InterfaceError, OperationalError))
 
     def as_uri(self, include_password: bool = True) -> str:
         """The backend's URL, its password masked unless it is wanted."""
@@ -252,12 +277,6 @@ def _bell_name(task_id: str) -> str:
     if _PLAIN_ID.fullmatch(task_id):
         return task_id
     return hashlib.sha256(task_id.encode()).hexdigest()[:32]
-
-
-def _details(meta: dict[str, Any]) -> str | None:
-    """What the meta says besides the columns: group, parent, and with ``result_extended`` more."""
-    details = {key: value for key, value in meta.items() if key not in _META_COLUMNS}
-    return dumps(details) if details else None
 
 
 def _iso(moment: float | None) -> str | None:

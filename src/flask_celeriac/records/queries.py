@@ -1,19 +1,50 @@
-"""The records' SQL. Every function takes the connection first and never commits."""
+"""The records' SQL. Every function takes the connection first and never commits.
+
+Storing and finding a record, which every task does, come twice: through SQLAlchemy, and, on the
+embedded file, as the same statement compiled once and run by APSW, at a tenth of the time and in
+whatever transaction the broker has open there.
+"""
 
 from __future__ import annotations
 
+import functools
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import Connection, Row, Table, bindparam, case, delete, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Table,
+    bindparam,
+    case,
+    delete,
+    literal_column,
+    select,
+)
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.sql.dml import Insert
 
 from ..database import group, record
 
+if TYPE_CHECKING:
+    import apsw
+
 #: A task that succeeded once has succeeded: what a second run of it says later changes nothing.
-_FINAL = "SUCCESS"
+_FINAL: ColumnElement[str] = literal_column("'SUCCESS'")
 _COLUMNS = [column.name for column in record.columns if column.name != "task_id"]
+
+
+class Record(NamedTuple):
+    """What is stored of a task, in the order of the table's columns."""
+
+    task_id: str
+    state: str
+    result: str | None
+    traceback: str | None
+    children: str | None
+    details: str | None
+    finished: float | None
+    updated: float
 
 
 def _upsert_record(name: str) -> Insert:
@@ -39,9 +70,7 @@ def _upsert_record(name: str) -> Insert:
 
 
 _statements: dict[str, Insert] = {}
-_select = select(*(record.c[name] for name in ["task_id", *_COLUMNS])).where(
-    record.c.task_id == bindparam("id")
-)
+_select = select(*record.c).where(record.c.task_id == bindparam("id"))
 
 
 def store(connection: Connection, values: dict[str, Any]) -> None:
@@ -55,9 +84,30 @@ def store(connection: Connection, values: dict[str, Any]) -> None:
     connection.execute(_statements[name], values)
 
 
-def find(connection: Connection, task_id: str) -> Row[Any] | None:
+def find(connection: Connection, task_id: str) -> Record | None:
     """The record of a task, or None."""
-    return connection.execute(_select, {"id": task_id}).first()
+    row = connection.execute(_select, {"id": task_id}).first()
+    return None if row is None else Record(*row)
+
+
+def store_embedded(db: apsw.Connection, values: dict[str, Any]) -> None:
+    """:func:`store`, on the embedded file."""
+    db.execute(_embedded_sql()[0], values)
+
+
+def find_embedded(db: apsw.Connection, task_id: str) -> Record | None:
+    """:func:`find`, on the embedded file."""
+    row = db.execute(_embedded_sql()[1], {"id": task_id}).fetchone()
+    return None if row is None else Record(*row)
+
+
+@functools.cache
+def _embedded_sql() -> tuple[str, str]:
+    dialect = sqlite.dialect(paramstyle="named")
+    return (
+        str(_upsert_record("sqlite").compile(dialect=dialect)),
+        str(_select.compile(dialect=dialect)),
+    )
 
 
 def forget(connection: Connection, task_id: str) -> None:

@@ -1,0 +1,92 @@
+"""Moving the write-ahead log into the file, without making a commit wait for the disk."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import apsw
+
+from . import fork_gate
+from .errors import StorageError
+
+if TYPE_CHECKING:
+    from .sqlite import File
+
+#: Pages (of 4 KiB) in the log at which a process with a :class:`Checkpointer` empties it.
+DUE = 1000
+#: Pages at which any process empties it, at the end of its own commit.
+OVERDUE = 8000
+#: Seconds between two attempts while somebody stands in the way.
+PAUSE = 0.1
+
+logger = logging.getLogger(__name__)
+_checkpointers: dict[str, Checkpointer] = {}
+fork_gate.in_child(_checkpointers.clear)
+
+
+def after_commit(path: str, connection: apsw.Connection, _: str, pages: int) -> int:
+    """SQLite's hook after each commit; takes the place of its autocheckpoint."""
+    if pages >= DUE:
+        checkpointer = _checkpointers.get(path)
+        if checkpointer is not None:
+            checkpointer.wake()
+        elif pages >= OVERDUE:
+            connection.wal_checkpoint()
+    return apsw.SQLITE_OK
+
+
+class Checkpointer:
+    """A thread that empties a file's write-ahead log; one in a process is enough.
+
+    .. versionadded:: 0.1
+    """
+
+    def __init__(self, file: File) -> None:
+        self._file = file
+        self._due = threading.Event()
+        self._stopped = False
+        self._connection: apsw.Connection | None = None
+        self.wake = self._due.set
+        _checkpointers[file.path] = self
+        threading.Thread(target=self._run, name="celeriac-checkpoint", daemon=True).start()
+
+    def stop(self) -> None:
+        """End the thread."""
+        _checkpointers.pop(self._file.path, None)
+        self._stopped = True
+        self.wake()
+
+    def _run(self) -> None:
+        while True:
+            self._due.wait()
+            if self._stopped:
+                return
+            self._empty()
+            time.sleep(PAUSE)
+            self._due.clear()
+
+    def _empty(self) -> None:
+        fork_gate.enter()
+        try:
+            if self._connection is None:
+                self._connection = self._file.acquire("NORMAL")
+                self._connection.set_busy_handler(_briefly)
+            pages, moved = self._connection.wal_checkpoint()
+            if pages > OVERDUE and moved < pages:
+                # Commits come faster than it is emptied: hold them up for a moment.
+                self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART)
+        except apsw.BusyError:  # a reader or another process stands in the way: next time
+            pass
+        except (apsw.Error, StorageError) as error:
+            logger.warning("The write-ahead log could not be emptied, trying again: %s", error)
+        finally:
+            fork_gate.leave()
+
+
+def _briefly(tries: int) -> bool:
+    """How long an emptying waits for others, who all wait for it: 20 ms."""
+    time.sleep(0.001)
+    return tries < 20

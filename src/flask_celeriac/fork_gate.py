@@ -1,0 +1,75 @@
+"""Keeps a fork from happening while another thread is inside SQLite.
+
+A child forked at that moment would inherit SQLite's own mutexes, locked for ever.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+
+#: Seconds a fork waits for what other threads have begun.
+PATIENCE = 5.0
+
+_condition = threading.Condition(threading.Lock())
+_inside: dict[int, int] = {}
+_forking = False
+_begin_child: list[Callable[[], None]] = []
+
+
+def enter() -> None:
+    """This thread begins to use SQLite; pair it with :func:`leave`."""
+    me = threading.get_ident()
+    with _condition:
+        while _forking and me not in _inside:
+            _condition.wait(PATIENCE)
+        _inside[me] = _inside.get(me, 0) + 1
+
+
+def leave() -> None:
+    """This thread is done."""
+    me = threading.get_ident()
+    with _condition:
+        left = _inside.get(me, 1) - 1
+        if left:
+            _inside[me] = left
+            return
+        _inside.pop(me, None)
+        if _forking:
+            _condition.notify_all()
+
+
+def in_child(callback: Callable[[], None]) -> None:
+    """Have a function called first thing in every forked child."""
+    _begin_child.append(callback)
+
+
+def _before_fork() -> None:
+    global _forking
+    me = threading.get_ident()
+    with _condition:
+        _forking = True
+        _condition.wait_for(lambda: not _inside.keys() - {me}, PATIENCE)
+
+
+def _after_in_parent() -> None:
+    global _forking
+    with _condition:
+        _forking = False
+        _condition.notify_all()
+
+
+def _after_in_child() -> None:
+    global _condition, _forking
+    _condition = threading.Condition(threading.Lock())
+    _inside.clear()
+    _forking = False
+    for callback in _begin_child:
+        callback()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork, after_in_parent=_after_in_parent, after_in_child=_after_in_child
+    )

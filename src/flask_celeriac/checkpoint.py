@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 #: Pages (of 4 KiB) in the log at which a process with a :class:`Checkpointer` empties it.
 DUE = 1000
-#: Pages at which any process empties it, at the end of its own commit.
-OVERDUE = 8000
-#: Seconds between two attempts while somebody stands in the way.
-PAUSE = 0.1
+#: Pages at which whoever commits empties it too, because commits come faster than the thread.
+OVERDUE = 4000
+#: Seconds between two attempts of the thread.
+PAUSE = 0.01
 
 logger = logging.getLogger(__name__)
 _checkpointers: dict[str, Checkpointer] = {}
@@ -33,8 +33,11 @@ def after_commit(path: str, connection: apsw.Connection, _: str, pages: int) -> 
         checkpointer = _checkpointers.get(path)
         if checkpointer is not None:
             checkpointer.wake()
-        elif pages >= OVERDUE:
-            connection.wal_checkpoint()
+        if pages >= OVERDUE:
+            try:
+                connection.wal_checkpoint()
+            except apsw.Error:  # the commit stands, and the next one tries again
+                pass
     return apsw.SQLITE_OK
 
 
@@ -73,20 +76,10 @@ class Checkpointer:
         try:
             if self._connection is None:
                 self._connection = self._file.acquire("NORMAL")
-                self._connection.set_busy_handler(_briefly)
-            pages, moved = self._connection.wal_checkpoint()
-            if pages > OVERDUE and moved < pages:
-                # Commits come faster than it is emptied: hold them up for a moment.
-                self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART)
-        except apsw.BusyError:  # a reader or another process stands in the way: next time
+            self._connection.wal_checkpoint()
+        except apsw.BusyError:  # another process is at it
             pass
         except (apsw.Error, StorageError) as error:
             logger.warning("The write-ahead log could not be emptied, trying again: %s", error)
         finally:
             fork_gate.leave()
-
-
-def _briefly(tries: int) -> bool:
-    """How long an emptying waits for others, who all wait for it: 20 ms."""
-    time.sleep(0.001)
-    return tries < 20

@@ -6,11 +6,14 @@ then. Where there are no unix datagrams (Windows) nobody rings, and the looking 
 
 from __future__ import annotations
 
+import functools
 import os
 import select
 import socket
 import sys
 import time
+
+from .directories import make_private
 
 #: Whether this platform has bells at all.
 AVAILABLE = hasattr(socket, "AF_UNIX") and sys.platform != "win32"
@@ -32,7 +35,7 @@ class Bell:
     """
 
     def __init__(self, directory: str, name: str) -> None:
-        os.makedirs(directory, mode=0o700, exist_ok=True)
+        make_private(directory)
         self.path = os.path.join(directory, name)
         self._pid = os.getpid()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -85,8 +88,6 @@ class Ringer:
         self.directory = directory
         self._names: list[str] = []
         self._listed: int | None = None
-        self._socket: socket.socket | None = None
-        self._pid = 0
 
     def ring_all(self) -> None:
         """Ring every bell of the directory."""
@@ -97,12 +98,9 @@ class Ringer:
         """Ring one bell; nobody listening is no error."""
         if not AVAILABLE:
             return
-        if self._socket is None or self._pid != os.getpid():
-            self._socket, self._pid = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM), os.getpid()
-            self._socket.setblocking(False)
         try:
             with _Reachable(self.directory, name) as path:
-                self._socket.sendto(b"\0", path)
+                _sender().sendto(b"\0", path)
         except ConnectionRefusedError:  # its process died: nobody will ever listen there again
             _unlink(os.path.join(self.directory, name))
         except OSError:  # gone, or so full of rings that one more says nothing
@@ -118,6 +116,14 @@ class Ringer:
             self._names = os.listdir(self.directory)
             self._listed = changed if now - changed > RACY_NS else None
         return self._names
+
+
+@functools.cache
+def _sender() -> socket.socket:
+    """The socket this process rings with; a forked child may share its parent's."""
+    sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    sender.setblocking(False)
+    return sender
 
 
 class _Reachable:

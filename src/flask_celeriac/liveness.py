@@ -13,6 +13,8 @@ import time
 import uuid
 from types import ModuleType
 
+from .directories import make_private
+
 fcntl: ModuleType | None
 msvcrt: ModuleType | None
 try:
@@ -36,7 +38,7 @@ class LifeLock:
     """
 
     def __init__(self, directory: str) -> None:
-        os.makedirs(directory, mode=0o700, exist_ok=True)
+        make_private(directory)
         self.name = f"{boot_id()}-{uuid.uuid4().hex}"
         self.path = os.path.join(directory, self.name)
         self._pid = os.getpid()

@@ -21,6 +21,7 @@ from urllib.parse import quote, unquote, urlsplit
 import apsw
 
 from . import checkpoint, fork_gate
+from .directories import make_private
 from .errors import StorageError
 
 #: Seconds a connection waits for another process's transaction before it gives up.
@@ -37,6 +38,9 @@ _REMEDIES: dict[type[apsw.Error], str] = {
     apsw.NotADBError: "the file is not a database: set it aside and start anew",
     apsw.CorruptError: "the file is damaged: set it aside and restore a backup",
 }
+
+#: Bytes a put leaves free on the disk, for acks, results and checkpoints.
+RESERVE = 16 * 1024 * 1024
 
 #: Connections inherited through fork: kept for ever, because closing one in the child would
 #: touch the parent's file (https://sqlite.org/howtocorrupt.html, 2.6).
@@ -92,9 +96,7 @@ def _create(path: str) -> None:
 
     Exclusive creation: the descriptor closed here can be no other connection's file.
     """
-    directory = os.path.dirname(path)
-    if not os.path.isdir(directory):
-        os.makedirs(directory, mode=0o700, exist_ok=True)
+    make_private(os.path.dirname(path))
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, stat.S_IRUSR | stat.S_IWUSR))
     except FileExistsError:
@@ -168,12 +170,19 @@ class File:
         """The path of a directory beside the file, for sockets and locks."""
         return os.path.join(self.path + ".run", name)
 
-    def wal_size(self) -> int:
-        """Bytes in the write-ahead log, 0 when there is none."""
-        try:
-            return os.stat(self.path + "-wal").st_size
-        except FileNotFoundError:
-            return 0
+    def check_room(self) -> None:
+        """Refuse to add to a disk that is nearly full, so that acks and results still fit.
+
+        :raises StorageError: when less than :data:`RESERVE` is free.
+        """
+        if not hasattr(os, "statvfs"):
+            return
+        disk = os.statvfs(self.path)
+        if disk.f_bavail * disk.f_frsize < RESERVE:
+            raise StorageError(
+                f"{self.path}: the disk is full, less than {RESERVE >> 20} MiB are free: free some"
+                " space; nothing acknowledged is lost, and what is queued still runs"
+            )
 
 
 class Session:

@@ -116,9 +116,9 @@ class Connection:
             if not self._inside:
                 fork_gate.enter()
                 self._inside = True
-            if not self._raw.in_transaction and self.isolation_level is not None:
-                if not sql.lstrip()[:7].upper().startswith(_READS):
-                    self._raw.execute("BEGIN IMMEDIATE")
+            begun = self._raw.in_transaction or self.isolation_level is None
+            if not begun and not sql.lstrip()[:7].upper().startswith(_READS):
+                self._raw.execute("BEGIN IMMEDIATE")
             return self._execute(sql, parameters, many)
         except apsw.Error as error:
             raise _translated(error, self.path) from error

@@ -7,6 +7,8 @@ from collections import deque
 from queue import Empty
 from typing import TYPE_CHECKING, Any
 
+from amqp.protocol import queue_declare_ok_t
+from kombu.transport import base as _base
 from kombu.transport import virtual as _virtual
 
 from . import membership, queries
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from .transport import Transport
 
 #: kombu's stubs know only a part of its virtual transport.
+base: Any = _base
 virtual: Any = _virtual
 #: Messages claimed in one transaction where no prefetch count limits it.
 BATCH = 64
@@ -83,6 +86,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]
 
     def _put(self, queue: str, message: dict[str, Any], **_: Any) -> None:
         row = pack(queue, message, self._get_message_priority(message), self._ttl(queue))
+        self.file.check_room()
         with self.file.connection(self.store.put_mode) as db:
             queries.put(db, row)
         self.store.ring()
@@ -106,6 +110,17 @@ class Channel(virtual.Channel):  # type: ignore[misc]
         return ttls[queue]
 
     # Queues and bindings, which live in the file
+
+    def prepare_queue_arguments(self, arguments: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        """The queue's time limits, as AMQP names them; kombu's virtual transport drops them."""
+        prepared: dict[str, Any] = base.to_rabbitmq_queue_arguments(arguments, **kwargs)
+        return prepared
+
+    def queue_declare(self, queue: str | None = None, passive: bool = False, **kwargs: Any) -> Any:
+        """Declare a queue; a passive declaration only asks, and changes nothing."""
+        if passive and queue and self._has_queue(queue):
+            return queue_declare_ok_t(queue, self._size(queue), 0)
+        return super().queue_declare(queue, passive, **kwargs)
 
     def _new_queue(
         self,
@@ -139,9 +154,21 @@ class Channel(virtual.Channel):  # type: ignore[misc]
         with self.file.transaction() as db:
             return queries.purge(db, queue)
 
-    def _queue_bind(self, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
+    def queue_bind(
+        self,
+        queue: str,
+        exchange: str | None = None,
+        routing_key: str = "",
+        arguments: dict[str, Any] | None = None,
+        **_: Any,
+    ) -> None:
+        """Bind, also where this connection has before: the queue may have been deleted since."""
+        exchange = exchange or "amq.direct"
+        self.state.binding_declare(queue, exchange, routing_key, arguments)
+        kind = self.typeof(exchange)
+        key, pattern, _queue = kind.prepare_bind(queue, exchange, routing_key, arguments)
         with self.file.transaction() as db:
-            queries.bind(db, exchange, routing_key or "", pattern or "", queue)
+            queries.bind(db, exchange, key or "", pattern or "", queue)
 
     def queue_unbind(
         self,
@@ -208,6 +235,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]
         now = time.time()
         with self.file.transaction() as db:
             queries.promote(db, now)
+            queries.expire(db, now)
             rows = queries.claim(db, queue, 1, token)
         if not rows:
             raise Empty
@@ -280,6 +308,8 @@ class Channel(virtual.Channel):  # type: ignore[misc]
         found = []
         room = self.qos.can_consume_max_estimate()
         queues = self._active_queues
+        if any(self._transport.ttls.get(queue) for queue in queues):
+            queries.expire(db, time.time())
         self._turn += 1
         for index in range(len(queues)):
             queue = queues[(self._turn + index) % len(queues)]

@@ -374,9 +374,14 @@ def queue_of(db: apsw.Connection, task_id: str) -> str | None:
     return row[0] if row else None
 
 
+def expire(db: apsw.Connection, now: float) -> None:
+    """Delete messages past their queue's time limit."""
+    db.execute("DELETE FROM message WHERE expires <= ? AND claim IS NULL", (now,))
+
+
 def sweep(db: apsw.Connection, now: float) -> None:
     """Delete messages past their queue's time limit, and queues unused for too long."""
-    db.execute("DELETE FROM message WHERE expires <= ? AND claim IS NULL", (now,))
+    expire(db, now)
     db.execute(
         "UPDATE queue SET used = ? WHERE expires_after IS NOT NULL"
         " AND name IN (SELECT queue FROM consumer)",

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import os
-import socket
 import time
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -27,7 +26,6 @@ POLLING = 0.05
 SWEEP_EVERY = 10
 
 logger = logging.getLogger(__name__)
-_bell_numbers = itertools.count()
 
 
 class Transport(virtual.Transport):  # type: ignore[misc]
@@ -92,9 +90,8 @@ class Transport(virtual.Transport):  # type: ignore[misc]
     def listen(self) -> None:
         """Have a doorbell that producers find."""
         if self._bell is None and AVAILABLE:
-            name = f"{os.getpid()}-{next(_bell_numbers)}"
             try:
-                self._bell = Bell(self.store.bells, name)
+                self._bell = Bell(self.store.bells, uuid.uuid4().hex)
             except OSError as error:
                 logger.warning("No doorbell, polling every %s s: %s", POLLING, error)
 
@@ -204,7 +201,7 @@ class Transport(virtual.Transport):  # type: ignore[misc]
         """Deliver what there is, waiting for it.
 
         :param timeout: seconds to wait, None for ever.
-        :raises socket.timeout: when nothing came.
+        :raises TimeoutError: when nothing came.
         """
         end = None if timeout is None else time.monotonic() + timeout
         looked = 0.0
@@ -221,7 +218,7 @@ class Transport(virtual.Transport):  # type: ignore[misc]
                 return
             left = FALLBACK if end is None else min(FALLBACK, end - time.monotonic())
             if left <= 0:
-                raise socket.timeout
+                raise TimeoutError
             self._wait(left if due is None else min(left, due - time.time()))
 
     def _wait(self, seconds: float) -> None:

@@ -7,12 +7,9 @@ By default they live in the embedded broker's file, reached through APSW; with
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from sqlalchemy import (
     Column,
-    Connection,
     Engine,
     Float,
     Index,
@@ -22,8 +19,10 @@ from sqlalchemy import (
     Table,
     Text,
     create_engine,
+    make_url,
 )
 from sqlalchemy.dialects import mysql
+from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.pool import QueuePool
 
 from . import fork_gate, sqlite
@@ -66,6 +65,9 @@ schema = Table(
 )
 
 SCHEMA_VERSION = 1
+
+#: What is raised when a database cannot be reached, or not just now.
+OUT_OF_REACH = (InterfaceError, OperationalError)
 
 _engines: dict[str, Engine] = {}
 _lock = threading.Lock()
@@ -131,11 +133,9 @@ def _create(engine: Engine) -> None:
             connection.execute(schema.insert().values(version=SCHEMA_VERSION))
 
 
-@contextmanager
-def transaction(engine: Engine) -> Iterator[Connection]:
-    """The one place where a transaction of ours is opened on an engine."""
-    with engine.begin() as connection:
-        yield connection
+def masked(url: str) -> str:
+    """A database's URL without its password, to show to people."""
+    return make_url(url).render_as_string()
 
 
 def _forget_inherited() -> None:

@@ -24,6 +24,9 @@ from . import checkpoint, fork_gate
 from .directories import make_private
 from .errors import StorageError
 
+#: The version of the SQLite library that APSW brings along.
+VERSION = apsw.sqlite_lib_version()
+
 #: Seconds a connection waits for another process's transaction before it gives up.
 BUSY_TIMEOUT = 10.0
 #: Bytes the write-ahead log is cut to when it is started anew.

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-
-import apsw
+from typing import TYPE_CHECKING
 
 from .. import sqlite
 from ..doorbell import Ringer
 from ..errors import StorageError
 from . import queries
+
+if TYPE_CHECKING:
+    import apsw
 
 
 class Store:

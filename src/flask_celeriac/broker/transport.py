@@ -9,8 +9,6 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-import apsw
-
 from .. import sqlite
 from ..doorbell import AVAILABLE, Bell
 from ..errors import StorageError
@@ -83,7 +81,7 @@ class Transport(virtual.Transport):  # type: ignore[misc]
 
     def driver_version(self) -> str:
         """SQLite's version."""
-        return apsw.sqlite_lib_version()
+        return sqlite.VERSION
 
     # Waking up
 

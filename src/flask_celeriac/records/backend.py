@@ -10,9 +10,8 @@ import time
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from celery import states
+from celery import exceptions, states
 from celery.backends import base
-from celery.exceptions import TimeoutError
 from kombu.utils.json import dumps, loads
 
 from .. import liveness, sqlite
@@ -187,17 +186,17 @@ class Backend(BaseBackend):  # type: ignore[misc]
 
     def exception_safe_to_retry(self, exc: BaseException) -> bool:
         """Whether storing may be tried again: where the database was out of reach, yes."""
-        from sqlalchemy.exc import InterfaceError, OperationalError
+        from ..database import OUT_OF_REACH
 
-        return isinstance(exc, (StorageError, InterfaceError, OperationalError))
+        return isinstance(exc, (StorageError, *OUT_OF_REACH))
 
     def as_uri(self, include_password: bool = True) -> str:
         """The backend's URL, its password masked unless it is wanted."""
         if self.embedded:
             return self.url
-        from sqlalchemy import make_url
+        from ..database import masked
 
-        return "celeriac+" + make_url(self.url).render_as_string(hide_password=not include_password)
+        return "celeriac+" + (self.url if include_password else masked(self.url))
 
     def __reduce__(self, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
         return super().__reduce__(args, {**(kwargs or {}), "url": self.url})
@@ -230,7 +229,7 @@ class Backend(BaseBackend):  # type: ignore[misc]
                     return meta
                 waited = time.monotonic() - began
                 if timeout is not None and waited >= timeout:
-                    raise TimeoutError("The operation timed out.")
+                    raise exceptions.TimeoutError("The operation timed out.")
                 if on_interval:
                     on_interval()
                 if waited > PATIENCE and not warned:

@@ -1,1 +1,21 @@
-"""x"""
+"""Background tasks for Flask, on Celery."""
+
+from __future__ import annotations
+
+from .compat import celery_init_app, make_celery
+from .errors import CeleriacError, ConfigError, ConfigWarning, UnserializableArgumentError
+from .extension import Celeriac
+from .globals import current_celeriac
+from .task import Task
+
+__all__ = [
+    "Celeriac",
+    "CeleriacError",
+    "ConfigError",
+    "ConfigWarning",
+    "Task",
+    "UnserializableArgumentError",
+    "celery_init_app",
+    "current_celeriac",
+    "make_celery",
+]

@@ -1,0 +1,181 @@
+"""The Celery application of one Flask application."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from functools import cache
+from typing import TYPE_CHECKING, Any, cast
+
+import flask
+from celery import Celery
+from celery.local import Proxy
+from kombu.exceptions import EncodeError
+
+from . import arguments, url_base
+from .errors import NotInitializedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from celery.result import AsyncResult
+
+    _Proxy = Proxy[Celery[Any]]
+else:
+    _Proxy = Proxy  # not subscriptable at run time
+
+
+class FlaskCelery(Celery[Any]):
+    """A :class:`celery.Celery` that belongs to one Flask application.
+
+    Its tasks run in that application's context. Made by :class:`~flask_celeriac.Celeriac`; found
+    in ``app.extensions["celery"]``.
+
+    :param main: the application's name, as Celery uses it in generated task names
+    :param flask_app: the Flask application that tasks run in
+    :param options: whatever :class:`celery.Celery` takes
+
+    .. versionadded:: 0.1
+    """
+
+    task_cls = "flask_celeriac.task:Task"
+    log_cls = "flask_celeriac.logs:WorkerLogging"
+
+    #: The per-application state of the extension that made this application, if one did.
+    celeriac: Any = None
+    #: The configured base of URLs built in tasks, e.g. ``https://shop.example/app``.
+    url_base: str | None = None
+    #: The SQLAlchemy session that tasks use, as ``Celeriac(session=...)`` was given it.
+    session: Any = None
+
+    def __init__(
+        self, main: str | None = None, *, flask_app: flask.Flask | None = None, **options: Any
+    ) -> None:
+        options.setdefault("set_as_current", False)
+        super().__init__(main, **options)
+        self.flask_app = flask_app
+        #: The process whose database connections are the application's.
+        self.pid = os.getpid()
+
+    def set_default(self) -> None:
+        """Let Celery's default application follow Flask's, with this one where there is none.
+
+        Unlike Celery's, this names no application for good: whatever asks Celery for its current
+        application (``shared_task``, ``AsyncResult``, ``celery.current_app``) gets the one of
+        ``flask.current_app``, in any thread; without an application context, the one that was
+        made or started last.
+        """
+        _remember(self)
+        Celery.set_default(cast("Celery[Any]", _current_app))
+
+    def set_current(self) -> None:
+        """Let this thread's current application follow Flask's, as :meth:`set_default` does."""
+        _remember(self)
+        Celery.set_current(cast("Celery[Any]", _current_app))
+
+    def send_task(
+        self,
+        name: str,
+        args: Any = None,
+        kwargs: Any = None,
+        *positional: Any,
+        **options: Any,
+    ) -> AsyncResult[Any]:
+        """Send a task, as :meth:`celery.Celery.send_task` does.
+
+        :raises UnserializableArgumentError: an argument cannot be serialized; nothing was sent
+        """
+        url_base.carry(self, options)
+        try:
+            return super().send_task(name, args, kwargs, *positional, **options)
+        except EncodeError as error:
+            task_type = options.get("task_type") or self.tasks.get(name)
+            serializer = options.get("serializer") or getattr(task_type, "serializer", None)
+            arguments.refuse(
+                error,
+                name,
+                args,
+                kwargs,
+                serializer=serializer or self.conf.task_serializer,
+                embedded={
+                    key: options.get(key) for key in ("chain", "link", "link_error", "chord")
+                },
+            )
+            raise
+
+    def __reduce__(self) -> Any:
+        return _in_this_process, (self.main,)
+
+
+def find_current(wanted: Callable[[FlaskCelery], bool] = lambda app: True) -> FlaskCelery | None:
+    """The application of ``flask.current_app``, else the one made or started last.
+
+    :param wanted: consider only applications this accepts
+    """
+    if flask.has_app_context():
+        found = flask.current_app.extensions.get("celery")
+        if isinstance(found, FlaskCelery) and wanted(found):
+            return found
+    return next(filter(wanted, alive()), None)
+
+
+def alive() -> Iterator[FlaskCelery]:
+    """Every application still in use, the one made or started last first."""
+    for reference in _recent[::-1]:  # a copy: other threads may add to the list
+        app = reference()
+        if app is not None:
+            yield app
+
+
+def _remember(app: FlaskCelery) -> None:
+    """Make this the application that is current where no Flask application is."""
+    others = [ref for ref in _recent if ref() is not None and ref() is not app]
+    _recent[:] = [*others, weakref.ref(app)]
+
+
+def _resolve() -> Celery[Any]:
+    if flask.has_app_context():
+        found = flask.current_app.extensions.get("celery")
+        if isinstance(found, Celery):
+            return found
+    return next(alive(), None) or _fallback()
+
+
+@cache
+def _fallback() -> Celery[Any]:
+    """What Celery itself makes when it is asked for an application and there is none."""
+    loader = os.environ.get("CELERY_LOADER") or "default"
+    return Celery("default", fixups=[], set_as_current=False, loader=loader)
+
+
+def _in_this_process(main: str | None) -> FlaskCelery:
+    """Find the application again in a process that was started fresh, where Celery unpickles it.
+
+    :raises NotInitializedError: nothing says how to make the Flask application here
+    """
+    for app in alive():
+        if app.main == main:
+            return app
+    if import_path := os.environ.get("FLASK_APP"):
+        from flask.cli import ScriptInfo
+
+        found = ScriptInfo(import_path).load_app().extensions.get("celery")
+        if isinstance(found, FlaskCelery):
+            return found
+    raise NotInitializedError(
+        f"This process was started fresh and has no Flask application named {main!r}: set "
+        "FLASK_APP so that it can make one, or run the worker with --pool=threads."
+    )
+
+
+class _CurrentApp(_Proxy):
+    """Stands wherever Celery keeps its default application; true without being resolved."""
+
+    __slots__ = ()
+
+    def __bool__(self) -> bool:
+        return True
+
+
+_recent: list[weakref.ref[FlaskCelery]] = []
+_current_app = _CurrentApp(_resolve)

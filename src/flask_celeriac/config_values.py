@@ -1,0 +1,255 @@
+"""Give each value the type its setting takes, and refuse the impossible while it is cheap."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import re
+import zoneinfo
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from functools import cache
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+from .config_keys import Setting
+from .config_mask import mask
+from .errors import ConfigError
+
+_TRUE = {"true", "yes", "on", "1", "t", "y"}
+_FALSE = {"false", "no", "off", "0", "f", "n"}
+_NOTHING = {"none", "null"}
+
+
+class _Unfit(ValueError):
+    """The value is of no use to its setting."""
+
+
+_CONTAINERS = (list, tuple, set, frozenset, Mapping)
+
+
+def coerce(setting: Setting, value: Any, *, where: str, raw: str | None = None) -> Any:
+    """The value in the type that Celery's code takes for this setting.
+
+    Objects that are no plain data (queues, schedules, callables, classes, time zones) pass
+    unchanged.
+
+    :param where: the place of the value, for messages.
+    :param raw: the text of an environment variable before it was read as JSON.
+    :raises ConfigError: the setting can never take this value.
+    """
+    if value is None:
+        return None
+    if setting.name == "timezone":
+        return _timezone(value, where)
+    convert = _CONVERTERS.get(setting.kind)
+    if convert is None:
+        return value
+    if isinstance(value, str) and setting.kind != "string" and value.strip().lower() in _NOTHING:
+        return None
+    if setting.kind == "string" and raw is not None and _is_number(value):
+        value = raw
+    try:
+        return convert(value, setting)
+    except ValueError:
+        shown = mask(value, setting.name)
+        raise ConfigError(
+            f"{where}: {setting.name} takes {_WANTED[setting.kind]}, not {shown!r}"
+        ) from None
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _flag(value: Any, setting: Setting) -> Any:
+    if isinstance(value, str):
+        low = value.strip().lower()
+        if low in _TRUE | _FALSE:
+            return low in _TRUE
+        raise _Unfit
+    if isinstance(value, _CONTAINERS):
+        raise _Unfit
+    return bool(value) if isinstance(value, int) else value
+
+
+def _number(value: Any, setting: Setting) -> Any:
+    if isinstance(value, str):
+        value = _parse_number(value)
+    if isinstance(value, (*_CONTAINERS, bytes)):
+        raise _Unfit
+    if isinstance(value, float) and math.isnan(value):
+        raise _Unfit
+    if setting.kind == "int" and isinstance(value, (float, timedelta)):
+        return _whole(value)
+    return value
+
+
+def _parse_number(text: str) -> int | float:
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
+
+
+def _whole(value: float | timedelta) -> int:
+    if isinstance(value, timedelta) or not float(value).is_integer():
+        raise _Unfit
+    return int(value)
+
+
+def _text(value: Any, setting: Setting) -> Any:
+    if isinstance(value, Mapping):
+        raise _Unfit
+    return str(value) if _is_number(value) else value
+
+
+def _mapping(value: Any, setting: Setting) -> Any:
+    value = _parse_json(value) if isinstance(value, str) else value
+    if value is None or isinstance(value, Mapping):
+        return cast("Any", value)
+    lists = setting.kind == "dict or list"
+    fits = () if lists else (list, tuple, set, frozenset)
+    if isinstance(value, (str, bytes)) or (isinstance(value, (int, float, *fits)) and value):
+        raise _Unfit
+    return cast("Any", value)
+
+
+def _flag_or_mapping(value: Any, setting: Setting) -> Any:
+    if isinstance(value, Mapping) or (isinstance(value, str) and value.lstrip().startswith("{")):
+        return _mapping(value, setting)
+    return _flag(value, setting)
+
+
+def _names(value: Any, setting: Setting) -> Any:
+    if isinstance(value, str):
+        parsed = _parse_json(value) if value.lstrip().startswith("[") else value.split(",")
+        value = [item.strip() if isinstance(item, str) else item for item in parsed]
+        value = [item for item in value if item != ""]
+        return tuple(value) if setting.kind == "tuple" else value
+    if isinstance(value, (bool, int, float, bytes, Mapping)):
+        raise _Unfit
+    return value
+
+
+def _anything(value: Any, setting: Setting) -> Any:
+    if isinstance(value, str):
+        text = value.strip()
+        if text.startswith(("{", "[")):
+            return _parse_json(text)
+        if text.isdecimal():
+            return int(text)
+    return value
+
+
+def _parse_json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError from None
+
+
+_CONVERTERS: dict[str, Callable[[Any, Setting], Any]] = {
+    "any": _anything,
+    "bool": _flag,
+    "dict": _mapping,
+    "dict or list": _mapping,
+    "flag or dict": _flag_or_mapping,
+    "float": _number,
+    "int": _number,
+    "list": _names,
+    "string": _text,
+    "tuple": _names,
+}
+_WANTED = {
+    "any": "JSON or plain text",
+    "bool": "true or false",
+    "dict": "a mapping (a JSON object)",
+    "dict or list": "a mapping or a list of queues",
+    "flag or dict": "true, false or a mapping (a JSON object)",
+    "float": "a number",
+    "int": "a whole number",
+    "list": "a list (or names with commas between)",
+    "string": "a text",
+    "tuple": "a list (or names with commas between)",
+}
+
+
+def _timezone(value: Any, where: str) -> Any:
+    """The name as the time zone database writes it, so that it is found on every system."""
+    if isinstance(value, (int, float, bytes, *_CONTAINERS)):
+        raise ConfigError(f"{where}: timezone takes a name such as 'Europe/Berlin', not {value!r}")
+    if not isinstance(value, str) or value in ("", "UTC"):
+        return value
+    names = _time_zones()
+    known = names.get(value.strip().casefold())
+    # No database at all (Windows without tzdata): nothing to compare with.
+    if known or not names:
+        return known or value
+    close = difflib.get_close_matches(value.casefold(), names, n=1)
+    hint = f"did you mean {names[close[0]]!r}?" if close else "give a name such as 'Europe/Berlin'"
+    raise ConfigError(f"{where}: there is no time zone {value!r}: {hint}")
+
+
+@cache
+def _time_zones() -> dict[str, str]:
+    return {name.casefold(): name for name in zoneinfo.available_timezones()}
+
+
+def own_value(key: str, value: Any, *, where: str) -> str | None:
+    """The validated value of one of our own keys; None stands for its default.
+
+    :param key: the key without ``CELERIAC_``, in lower case.
+    :raises ConfigError: the key cannot take this value.
+    """
+    if value is None:
+        return None
+    checks = {"durability": _durability, "database": _database, "url_base": _url_base}
+    try:
+        return checks.get(key, _path)(value)
+    except ValueError as why:
+        # A database's text may hold a password in a place where nobody looks for one.
+        shown = "" if key == "database" else f", not {mask(value)!r}"
+        raise ConfigError(f"{where}: {why}{shown}") from None
+
+
+def _durability(value: Any) -> str:
+    low = value.strip().lower() if isinstance(value, str) else ""
+    if low not in ("normal", "full"):
+        raise ValueError("the durability is 'normal' or 'full'")
+    return low
+
+
+def _database(value: Any) -> str:
+    if hasattr(value, "render_as_string"):
+        value = value.render_as_string(hide_password=False)
+    if not isinstance(value, str) or not re.match(r"[A-Za-z][\w+.\-]*://", value.strip()):
+        raise ValueError("give an SQLAlchemy URL such as 'postgresql+psycopg://user@host/name'")
+    return value.strip()
+
+
+def _url_base(value: Any) -> str:
+    wanted = "give the URL of the application's root such as 'https://shop.example/app'"
+    try:
+        parts = urlsplit(value.strip() if isinstance(value, str) else "")
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError(wanted) from None
+    extra = parts.query or parts.fragment or "@" in parts.netloc
+    if (
+        parts.scheme not in ("http", "https")
+        or not host
+        or extra
+        or re.search(r"\s", value.strip())
+    ):
+        raise ValueError(f"{wanted}, without query or user")
+    return parts.geturl().rstrip("/?#")
+
+
+def _path(value: Any) -> str:
+    if hasattr(value, "__fspath__"):
+        value = value.__fspath__()
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError("give the path of a file")
+    return value

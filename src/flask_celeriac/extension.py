@@ -1,0 +1,231 @@
+"""The extension: wires one Celery application to each Flask application."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, cast, overload
+from weakref import WeakSet
+
+import flask
+
+from . import (
+    broker,  # noqa: F401 - registers celeriac:// with kombu
+    config,
+    defaults,
+)
+from .celery_app import FlaskCelery, find_current
+from .declaration import Declaration, Periodic, TaskProxy, declaration_of
+from .errors import CeleriacError, ConfigError, NotInitializedError
+from .schedules.entry import Expression, parse
+from .worker import fork
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
+
+    from .declaration import BoundTaskDecorator, TaskDecorator
+    from .task import Task
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class AppState:
+    """What belongs to one Flask application, in ``app.extensions["celeriac"]``.
+
+    :param celeriac: the extension that was initialised on the application
+    :param celery: the application's Celery, also in ``app.extensions["celery"]``
+    :param settings: the configuration and where it came from
+    """
+
+    celeriac: Celeriac
+    celery: FlaskCelery
+    settings: config.Settings
+
+
+class Celeriac:
+    """Celery for Flask applications.
+
+    One instance serves any number of applications, made before or after the tasks that are
+    declared on it. With no broker configured, tasks are kept in a file in the application's
+    instance folder.
+
+    :param app: initialise this application at once; otherwise call :meth:`init_app`
+    :param session: the SQLAlchemy session that tasks use, such as Flask-SQLAlchemy's
+        ``db.session`` or a :class:`sqlalchemy.orm.scoped_session`. Given back after each task,
+        and renewed in each process of a worker
+    :raises ConfigError: the application's configuration cannot be used
+
+    .. versionadded:: 0.1
+    """
+
+    def __init__(self, app: flask.Flask | None = None, *, session: Any = None) -> None:
+        self.session = session
+        self._apps: WeakSet[FlaskCelery] = WeakSet()
+        self._declarations: list[Declaration] = []
+        self._periodic: list[Periodic] = []
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: flask.Flask, **celery_options: Any) -> None:
+        """Give a Flask application its Celery application.
+
+        Afterwards ``app.extensions["celery"]`` is a :class:`celery.Celery`. The configuration is
+        read once, here: fill ``app.config`` first.
+
+        :param app: the Flask application
+        :param celery_options: settings of Celery, stronger than those in ``app.config``
+        :raises ConfigError: the configuration cannot be used
+        :raises CeleriacError: the application was initialised before
+        """
+        self._wire(FlaskCelery(app.name, flask_app=app), app, celery_options)
+
+    def _wire(self, celery_app: FlaskCelery, app: flask.Flask, options: dict[str, Any]) -> None:
+        if "celeriac" in app.extensions:
+            raise CeleriacError(
+                f"The Flask application {app.name!r} has a Celeriac already: call init_app() once "
+                "per application, and reach it later with flask_celeriac.current_celeriac."
+            )
+        if "celery" in app.extensions:
+            raise CeleriacError(
+                f"The Flask application {app.name!r} has another Celery in "
+                f"app.extensions['celery'], {app.extensions['celery']!r}: keep only one of the two."
+            )
+        settings = config.resolve(app.config, options=options, base_dir=app.root_path)
+        for key in ("durability", "database", "url_base"):
+            app.config.setdefault(f"CELERIAC_{key.upper()}", getattr(settings.options, key))
+        defaults.configure(celery_app, settings, app.instance_path)
+        celery_app.url_base = settings.options.url_base
+        celery_app.session = self.session
+        state = AppState(self, celery_app, settings)
+        celery_app.celeriac = state
+        app.extensions["celeriac"] = state
+        app.extensions["celery"] = celery_app
+        self._apps.add(celery_app)
+        for declaration in self._declarations:
+            declaration.register(celery_app)
+        for periodic in self._periodic:
+            periodic.add_to(celery_app)
+        fork.install()
+        celery_app.set_current()
+        celery_app.set_default()
+
+    @overload
+    def task(self, fun: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, R]: ...
+    @overload
+    def task(self, fun: Callable[P, R], /) -> Task[P, R]: ...
+    @overload
+    def task(self, /, *, bind: Literal[True], **options: Any) -> BoundTaskDecorator: ...
+    @overload
+    def task(self, /, *, bind: Literal[False] = ..., **options: Any) -> TaskDecorator: ...
+    def task(self, fun: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+        """Make a function a task of every application this instance is initialised on.
+
+        Works before there is any application. The task is found on ``flask.current_app`` when it
+        is used, or without an application context on the application made last.
+
+        :param options: as :meth:`celery.Celery.task` takes them: ``name``, ``bind``, ``base``,
+            ``max_retries``, ``queue`` and so on
+        :return: the task, or a decorator if called with options only
+        """
+        if fun is None:
+            return lambda body: self._declare(body, options)
+        return self._declare(fun, options)
+
+    @overload
+    def periodic(
+        self,
+        expression: Expression,
+        /,
+        *,
+        bind: Literal[True],
+        timezone: str | None = ...,
+        args: Sequence[Any] = ...,
+        kwargs: Mapping[str, Any] | None = ...,
+        name: str | None = ...,
+        **task_options: Any,
+    ) -> BoundTaskDecorator: ...
+    @overload
+    def periodic(
+        self,
+        expression: Expression,
+        /,
+        *,
+        bind: Literal[False] = ...,
+        timezone: str | None = ...,
+        args: Sequence[Any] = ...,
+        kwargs: Mapping[str, Any] | None = ...,
+        name: str | None = ...,
+        **task_options: Any,
+    ) -> TaskDecorator: ...
+    def periodic(
+        self,
+        expression: Expression,
+        /,
+        *,
+        timezone: str | None = None,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        name: str | None = None,
+        **task_options: Any,
+    ) -> Any:
+        """Have beat send a task by the clock; decorates a function or a task of this instance.
+
+        :param expression: five cron fields (minute, hour, day of month, month, day of week),
+            seconds, a :class:`~datetime.timedelta`, or a schedule of :mod:`celery.schedules`
+        :param timezone: the zone the cron fields are read in, such as ``"Europe/Berlin"``;
+            ``None`` for the setting ``timezone``
+        :param args: positional arguments for the task
+        :param kwargs: keyword arguments for the task
+        :param name: the schedule entry's name; an entry of that name in the setting
+            ``beat_schedule`` replaces this one
+        :param task_options: options of the task, if a function is decorated
+        :raises ConfigError: the expression or the time zone means nothing
+        """
+        parse(expression, timezone)
+
+        def decorate(fun: Any) -> Any:
+            task, declaration = fun, declaration_of(fun)
+            if declaration is None:
+                task = self._declare(fun, task_options)
+                declaration = cast("Declaration", declaration_of(task))
+            elif task_options:
+                raise ConfigError(
+                    f"{', '.join(task_options)}: options of a task go to @celeriac.task, "
+                    "when @celeriac.periodic stands above it."
+                )
+            self._schedule(Periodic(declaration, expression, timezone, args, kwargs or {}, name))
+            return task
+
+        return decorate
+
+    def _schedule(self, periodic: Periodic) -> None:
+        if periodic.key in {known.key for known in self._periodic}:
+            raise ConfigError(
+                f"Two schedule entries are called {periodic.name or periodic.expression!r}: "
+                "give one of them another name=."
+            )
+        self._periodic.append(periodic)
+        for app in self._apps:
+            periodic.add_to(app)
+
+    def _declare(self, fun: Callable[..., Any], options: dict[str, Any]) -> TaskProxy:
+        declaration = Declaration(fun, dict(options), self._find_app)
+        self._declarations.append(declaration)
+        for app in self._apps:
+            declaration.register(app)
+        return TaskProxy(declaration)
+
+    def _find_app(self) -> FlaskCelery:
+        if flask.has_app_context():
+            found = flask.current_app.extensions.get("celery")
+            if found in self._apps:
+                return cast("FlaskCelery", found)
+            raise NotInitializedError
+        app = find_current(self._apps.__contains__)
+        if app is None:
+            raise NotInitializedError(
+                "There is no Flask application with this Celeriac yet: call "
+                "celeriac.init_app(app) before its tasks are used."
+            )
+        return app

@@ -1,0 +1,1 @@
+"""Schedules: tasks that run by the clock."""

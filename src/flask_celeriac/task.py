@@ -1,0 +1,173 @@
+"""The Task class: an application context per run, async bodies, typed calls."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+import inspect
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
+
+import celery
+import flask
+from celery.app import pop_current_task, push_current_task
+from flask.globals import app_ctx
+from kombu.exceptions import EncodeError
+
+from . import arguments, url_base
+from .worker.sessions import give_back
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping
+
+    from celery.app.task import Context
+    from celery.local import Proxy
+    from celery.result import AsyncResult
+    from flask.ctx import AppContext
+    from werkzeug.local import LocalProxy
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+#: Task options that say where a message goes.
+ROUTING = ("queue", "exchange", "exchange_type", "routing_key", "delivery_mode", "priority")
+
+
+class Task(celery.Task[P, R]):
+    """A Celery task that runs in its Flask application's context.
+
+    In a worker every run gets a fresh context, torn down afterwards, so that what belongs to it
+    (a database session, say) is given back. Called inline (``task(...)``), with ``.apply()`` or in
+    eager mode, a task stays in the caller's context if that is of the same application. The body
+    may be ``async def``.
+
+    Subclass it for ``base=``; a ``__call__`` of your own calls ``super().__call__``.
+
+    .. versionadded:: 0.1
+    """
+
+    #: Where messages go by default: what ``@celeriac.task`` was given of :data:`ROUTING`.
+    routing: Mapping[str, Any] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        # Made synchronous here rather than where it is called: Celery wraps `run` for
+        # `autoretry_for`, which has to see what the body raises.
+        super().__init_subclass__(**kwargs)
+        run = cls.__dict__.get("run")
+        body = run.__func__ if isinstance(run, staticmethod) else run
+        if inspect.iscoroutinefunction(body):
+            waiting = _waiting(body)
+            cls.run = staticmethod(waiting) if isinstance(run, staticmethod) else waiting  # type: ignore[method-assign]
+
+    @classmethod
+    def on_bound(cls, app: celery.Celery[Any]) -> None:
+        """Called when the task is bound to an application; see :meth:`celery.Task.on_bound`."""
+        # Set now because Celery warns about classes that are made with these attributes.
+        for name, value in cls.routing.items():
+            setattr(cls, name, value)
+
+    def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
+        """Called by the worker before the task starts; see :meth:`celery.Task.before_start`."""
+        # What is pushed by now was left behind by something else, such as Flask's command line.
+        self.request_stack.top.__dict__["celeriac_outer"] = _current_context()
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run the task's body here and now, in its application's context."""
+        # Celery's tracer calls with the request already pushed; `_protected` is how Celery itself
+        # marks that this has happened, so that a task calling itself is an inline call.
+        request: Any = self.request_stack.top
+        if request is None or request.called_directly or request._protected:
+            context = self._context(None)
+            if context is None:
+                return super().__call__(*args, **kwargs)
+            with context:
+                return super().__call__(*args, **kwargs)
+        request._protected = 1
+        context = self._context(request)
+        try:
+            if context is None:
+                return self.run(*args, **kwargs)
+            with context:
+                return self.run(*args, **kwargs)
+        finally:
+            app: Any = self.app
+            session = getattr(app, "session", None)
+            if session is not None and not request.is_eager:
+                give_back(app.flask_app, session)
+
+    def apply_async(
+        self, args: Any = None, kwargs: Any = None, *rest: Any, **options: Any
+    ) -> AsyncResult[R]:
+        """Send the task, as :meth:`celery.Task.apply_async` does.
+
+        :param args: positional arguments, a list or tuple
+        :param kwargs: keyword arguments, a mapping
+        :raises UnserializableArgumentError: an argument cannot be serialized; nothing was sent
+        """
+        try:
+            return super().apply_async(args, kwargs, *rest, **options)
+        except EncodeError as error:  # in eager mode, which serializes without sending
+            serializer = options.get("serializer") or self.serializer
+            arguments.refuse(error, self.name, args, kwargs, serializer=serializer)
+            raise
+
+    def _context(self, request: Context | None) -> AppContext | None:
+        """The context to push for a run, or ``None`` to stay in the one there is."""
+        celery_app: Any = self.app
+        flask_app: flask.Flask | None = getattr(celery_app, "flask_app", None)
+        if flask_app is None:
+            return None
+        outer = _current_context()
+        if outer is not None and outer.app is flask_app:
+            left_behind = (
+                request is not None
+                and not request.is_eager
+                and request.__dict__.get("celeriac_outer", outer) is outer
+            )
+            if not left_behind:
+                return None
+        context = flask_app.app_context()
+        root = celery_app.url_base or (request and url_base.carried(request))
+        if root:
+            context.url_adapter = url_base.adapter(flask_app, root) or context.url_adapter
+        return context
+
+
+def _current_context() -> AppContext | None:
+    if not flask.has_app_context():
+        return None
+    return cast("LocalProxy[AppContext]", app_ctx)._get_current_object()
+
+
+def _waiting(body: Callable[..., Coroutine[Any, Any, R]]) -> Callable[..., R]:
+    """A function that runs an ``async def`` body to its end."""
+
+    @functools.wraps(body)
+    def run(*args: Any, **kwargs: Any) -> R:
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return asyncio.run(body(*args, **kwargs))
+        return _run_beside_loop(functools.partial(body, *args, **kwargs))
+
+    return run
+
+
+def _run_beside_loop(body: Callable[[], Coroutine[Any, Any, R]]) -> R:
+    """Run in a thread of its own, for callers that are themselves run by an event loop."""
+    task = cast("Proxy[Any]", celery.current_task)._get_current_object()
+    request = task.request_stack.top
+
+    def work() -> R:
+        # Celery keeps the running task and its request per thread.
+        push_current_task(task)
+        task.request_stack.push(request)
+        try:
+            return asyncio.run(body())
+        finally:
+            task.request_stack.pop()
+            pop_current_task()
+
+    with ThreadPoolExecutor(max_workers=1) as executor:
+        return executor.submit(contextvars.copy_context().run, work).result()

@@ -1,0 +1,47 @@
+"""Keep the processes of a prefork worker from sharing database connections."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, cast
+
+from celery import signals
+from celery.app import default_app
+
+from .. import celery_app
+from . import sessions
+
+if TYPE_CHECKING:
+    from celery.local import Proxy
+
+#: What the parent process still uses. Collecting a connection or a pool here would end or roll
+#: back the parent's conversation with its database, so this process keeps them until it ends.
+_inherited: list[object] = []
+
+
+def install() -> None:
+    """Have Celery call :func:`on_process_init` in every new process of a worker's pool."""
+    signals.worker_process_init.connect(on_process_init, dispatch_uid=__name__)
+
+
+def on_process_init(**_: Any) -> None:
+    """Start a new process with no database connection; let Celery follow ``current_app``."""
+    for app in list(celery_app.alive()):
+        if app.pid != os.getpid():  # Celery sends the signal in pools without processes, too
+            _leave_connections(app)
+            app.pid = os.getpid()
+    working = cast("Proxy[Any]", default_app)._get_current_object()
+    if isinstance(working, celery_app.FlaskCelery):
+        working.set_current()
+        working.set_default()
+
+
+def _leave_connections(app: celery_app.FlaskCelery) -> None:
+    flask_app = app.flask_app
+    if flask_app is None:
+        return
+    _inherited.extend(sessions.take_sessions(flask_app, app.session))
+    with flask_app.app_context():
+        for engine in sessions.engines(flask_app, app.session):
+            _inherited.append(engine.pool)
+            engine.dispose(close=False)

@@ -32,11 +32,14 @@ metadata = MetaData()
 #: Text of any length: MySQL's TEXT ends at 64 KiB.
 _Long = Text().with_variant(mysql.LONGTEXT(), "mysql", "mariadb")
 
+#: Ids of tasks and groups: MySQL's own collations take "a" and "A" for the same.
+_Id = String(255).with_variant(mysql.VARCHAR(255, collation="utf8mb4_bin"), "mysql", "mariadb")
+
 #: What became of a task, in the words of Celery's result backends.
 record = Table(
     "celeriac_record",
     metadata,
-    Column("task_id", String(255), primary_key=True),
+    Column("task_id", _Id, primary_key=True),
     Column("state", String(50), nullable=False),
     Column("result", _Long),
     Column("traceback", _Long),
@@ -52,7 +55,7 @@ record = Table(
 group = Table(
     "celeriac_group",
     metadata,
-    Column("group_id", String(255), primary_key=True),
+    Column("group_id", _Id, primary_key=True),
     Column("result", _Long, nullable=False),
     Column("created", Float(53), nullable=False, index=True),
 )

@@ -7,6 +7,7 @@ then. Where there are no unix datagrams (Windows) nobody rings, and the looking 
 from __future__ import annotations
 
 import functools
+import math
 import os
 import select
 import socket
@@ -66,10 +67,12 @@ class Bell:
         :param seconds: the longest time to wait.
         :return: whether it rang.
         """
-        readable, _, _ = select.select([self._socket], [], [], max(0.0, seconds))
-        if readable:
+        poller = select.poll()  # select(2) knows no descriptor above 1,023
+        poller.register(self._socket, select.POLLIN)
+        rung = bool(poller.poll(math.ceil(max(0.0, seconds) * 1000)))
+        if rung:
             self.clear()
-        return bool(readable)
+        return rung
 
     def close(self) -> None:
         """Stop listening. In a forked child, leave the parent's name alone."""

@@ -73,24 +73,31 @@ def connect(path: str, *, synchronous: str = "NORMAL") -> apsw.Connection:
 
     .. versionadded:: 0.1
     """
+    fork_gate.enter()
     try:
-        with _opening:
-            _create(path)
-            connection = apsw.Connection(path, statementcachesize=64)
-        _open.add(connection)
-        connection.set_busy_handler(_Patience())
-        for pragma in (
-            "journal_mode = wal",
-            f"synchronous = {synchronous}",
-            f"journal_size_limit = {WAL_LIMIT}",
-            "temp_store = memory",
-        ):
-            connection.execute(f"PRAGMA {pragma}").fetchall()
-        connection.set_wal_hook(functools.partial(checkpoint.after_commit, path))
+        return _connect(path, synchronous)
     except apsw.Error as error:
         raise explain(error, path) from error
     except OSError as error:
         raise StorageError(f"{path}: {error.strerror or error}") from error
+    finally:
+        fork_gate.leave()
+
+
+def _connect(path: str, synchronous: str) -> apsw.Connection:
+    with _opening:
+        _create(path)
+        connection = apsw.Connection(path, statementcachesize=64)
+    _open.add(connection)
+    connection.set_busy_handler(_Patience())
+    for pragma in (
+        "journal_mode = wal",
+        f"synchronous = {synchronous}",
+        f"journal_size_limit = {WAL_LIMIT}",
+        "temp_store = memory",
+    ):
+        connection.execute(f"PRAGMA {pragma}").fetchall()
+    connection.set_wal_hook(functools.partial(checkpoint.after_commit, path))
     return connection
 
 
@@ -165,9 +172,13 @@ class File:
 
     def close(self) -> None:
         """Close the idle connections, for a process that is done with the file."""
-        for idle in self._idle.values():
-            while idle:
-                idle.pop().close()
+        fork_gate.enter()
+        try:
+            for idle in self._idle.values():
+                while idle:
+                    idle.pop().close()
+        finally:
+            fork_gate.leave()
 
     def beside(self, name: str) -> str:
         """The path of a directory beside the file, for sockets and locks."""

@@ -166,7 +166,11 @@ class Connection:
     def close(self) -> None:
         """Roll back and close."""
         self.rollback()
-        self._raw.close()
+        fork_gate.enter()
+        try:
+            self._raw.close()
+        finally:
+            fork_gate.leave()
 
 
 class Cursor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 import time
 from collections import deque
 from queue import Empty
@@ -64,14 +66,17 @@ class Channel(virtual.Channel):  # type: ignore[misc]
     body_encoding = None
     from_transport_options = ()
     connection: Transport
+    closed: bool
 
     def __init__(self, connection: Transport, **kwargs: Any) -> None:
         super().__init__(connection, **kwargs)
         self.store = connection.store
         self.file = self.store.file
         self._transport = connection
+        self._pid = os.getpid()
         self._member: membership.Member | None = None
         self._no_ack: set[str] = set()
+        self._settling = threading.Lock()
         self._acked: deque[Claim] = deque()
         self._released: deque[Claim] = deque()
         self._turn = 0
@@ -260,9 +265,10 @@ class Channel(virtual.Channel):  # type: ignore[misc]
     def flush(self) -> None:
         """Write the acks and releases that are due."""
         if self._acked or self._released:
-            with self.file.transaction() as db:
-                settled = self._write_settled(db)
-            self._forget(settled)
+            with self._settling:
+                with self.file.transaction() as db:
+                    settled = self._write_settled(db)
+                self._forget(settled)
 
     def _write_settled(self, db: apsw.Connection) -> tuple[int, int]:
         acked, released = tuple(self._acked), tuple(self._released)
@@ -291,15 +297,16 @@ class Channel(virtual.Channel):  # type: ignore[misc]
         token = self._join().next_claim()
         self.look = False
         try:
-            with self.file.transaction() as db:
-                settled = self._write_settled(db)
-                if settled[1]:
-                    self.look = True
-                claimed = self._claim_all(db, token)
+            with self._settling:
+                with self.file.transaction() as db:
+                    settled = self._write_settled(db)
+                    claimed = self._claim_all(db, token)
+                self._forget(settled)
         except BaseException:
             self.look = True
             raise
-        self._forget(settled)
+        if settled[1]:
+            self.look = True
         return self._deliver(claimed, token)
 
     def _claim_all(
@@ -353,6 +360,9 @@ class Channel(virtual.Channel):  # type: ignore[misc]
     def close(self) -> None:
         """Write what is settled, give back what is not, and leave."""
         if self.closed:
+            return
+        if os.getpid() != self._pid:  # forked: the claims are the parent's
+            self.closed = True
             return
         super().close()
         for tag in self.qos.outstanding():

@@ -95,10 +95,8 @@ class Transport(virtual.Transport):  # type: ignore[misc]
 
     def wake(self) -> None:
         """Make a thread waiting in :meth:`drain_events` look again."""
-        for channel in self.channels:
-            channel.look = True
-        if self._bell is not None:
-            self.store.ringer.ring(os.path.basename(self._bell.path))
+        self._look()
+        self._ring_own_bell()
 
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
         """Let a worker's event loop drive this connection."""
@@ -106,7 +104,7 @@ class Transport(virtual.Transport):  # type: ignore[misc]
         self.in_event_loop = True
         interval = FALLBACK if self._bell is not None else POLLING
         timer = loop.call_repeatedly(interval, self._look_around, loop)
-        tick = self._make_tick(loop)
+        tick = self._make_tick()
         loop.on_tick.add(tick)
         bell = self._bell
         if bell is not None:
@@ -122,19 +120,23 @@ class Transport(virtual.Transport):  # type: ignore[misc]
         self._leave_loop = leave
         self._look_around(loop)
 
-    def _make_tick(self, loop: Any) -> Callable[[], None]:
+    def _make_tick(self) -> Callable[[], None]:
         def tick() -> None:
             try:
-                for channel in tuple(self.channels):
-                    channel.turn()
+                delivered = sum(channel.turn() for channel in tuple(self.channels))
             except StorageError as error:
                 # Restarting the consumer would forget which tasks run; the acks are kept.
                 logger.error("The broker's file cannot be used, trying again: %s", error)
                 return
-            if any(channel.look and channel.can_claim() for channel in self.channels):
-                loop.call_soon(_again)
+            if delivered or any(channel.look and channel.can_claim() for channel in self.channels):
+                # The loop has settled how long it polls by now; only its own bell shortens that.
+                self._ring_own_bell()
 
         return tick
+
+    def _ring_own_bell(self) -> None:
+        if self._bell is not None:
+            self.store.ringer.ring(os.path.basename(self._bell.path))
 
     def _on_bell(self, loop: Any) -> None:
         if self._bell is not None:
@@ -235,10 +237,6 @@ class Transport(virtual.Transport):  # type: ignore[misc]
         if self._bell is not None:
             self._bell.close()
             self._bell = None
-
-
-def _again() -> None:
-    """Nothing: scheduled so that the event loop comes round again at once."""
 
 
 orphans.end_with_parent()

@@ -112,7 +112,7 @@ class Backend(BaseBackend):  # type: ignore[misc]
             "date_done": _iso(row.finished),
         }
         if row.details:
-            meta.update(loads(row.details))
+            meta.update(self._unpack(row.details))
         decoded: dict[str, Any] = self.meta_from_decoded(meta)
         return decoded
 
@@ -142,7 +142,7 @@ class Backend(BaseBackend):  # type: ignore[misc]
             found = {"group_id": "group", "parent_id": "parent_id"}
             details = {key: getattr(request, name, None) for key, name in found.items()}
             details = {key: value for key, value in details.items() if value}
-        return dumps(details) if details else None
+        return self._pack(details) if details else None
 
     def _pack(self, value: Any) -> str:
         encoded: str | bytes = self.encode(value)
@@ -257,9 +257,12 @@ class Backend(BaseBackend):  # type: ignore[misc]
     def _warn_if_unconsumed(self, task_id: str) -> None:
         if self._file is None:
             return
-        with self._file.connection() as db:
-            queue = broker_queries.queue_of(db, task_id)
-            consumers = broker_queries.consumers(db, queue) if queue else []
+        try:
+            with self._file.connection() as db:
+                queue = broker_queries.queue_of(db, task_id)
+                consumers = broker_queries.consumers(db, queue) if queue else []
+        except StorageError:  # no broker in this file; and a hint must not end a wait
+            return
         locks = self._file.beside("locks")
         if queue and not any(liveness.is_alive(locks, process.lock) for process in consumers):
             logger.warning(

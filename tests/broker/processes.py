@@ -1,0 +1,70 @@
+"""What other processes do in these tests."""
+
+from __future__ import annotations
+
+import os
+import signal
+from multiprocessing.connection import Connection as Pipe
+
+from kombu import Connection, Exchange, Queue
+
+import flask_celeriac.broker  # noqa: F401 - registers the transport
+from tests.broker.messages import Receiver, put
+
+
+def claim_and_wait(url: str, pipe: Pipe, queue: str, count: int) -> None:
+    """Claim messages, say so, and hold them until told to go on."""
+    with Connection(url) as connection:
+        receiver = Receiver(connection, queue, prefetch=count).drain(count)
+        pipe.send(receiver.bodies)
+        if pipe.recv() == "ack":
+            for message in receiver.messages:
+                message.ack()
+        pipe.send("done")
+
+
+def consume_auto_delete(url: str, pipe: Pipe, name: str) -> None:
+    """Consume from an auto-delete queue until killed."""
+    with Connection(url) as connection:
+        Receiver(connection, Queue(name, auto_delete=True))
+        pipe.send("consuming")
+        pipe.recv()
+
+
+def listen_to_fanout(url: str, pipe: Pipe, exchange: str, queue: str, count: int) -> None:
+    """Bind a queue to a fanout exchange and report what comes."""
+    with Connection(url) as connection:
+        fanout = Exchange(exchange, type="fanout")
+        receiver = Receiver(connection, Queue(queue, fanout, auto_delete=True), no_ack=True)
+        pipe.send("bound")
+        pipe.send(receiver.drain(count).bodies)
+
+
+def put_many(url: str, pipe: Pipe, queue: str, first: int, count: int) -> None:
+    """Put numbers into a queue."""
+    with Connection(url) as connection:
+        put(connection, *range(first, first + count), queue=queue)
+    pipe.send("done")
+
+
+def open_at_once(url: str, pipe: Pipe) -> None:
+    """Open a file that may not exist yet, the moment the others do."""
+    pipe.send("here")
+    pipe.recv()
+    try:
+        with Connection(url) as connection:
+            put(connection, os.getpid())
+        pipe.send("ok")
+    except BaseException as error:
+        pipe.send(repr(error))
+        raise
+
+
+def die_inside_transaction(url: str, pipe: Pipe, path: str) -> None:
+    """Be killed with a write transaction open."""
+    from flask_celeriac import sqlite
+
+    with sqlite.file_at(path).transaction() as db:
+        db.execute("DELETE FROM message")
+        pipe.send("inside")
+        os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,412 @@
+"""Real Celery workers on the embedded broker."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pytest
+from celery import Celery, group
+from celery.exceptions import TaskRevokedError
+from kombu import pools
+
+from tests.broker.conftest import Connect
+from tests.broker.messages import size
+from tests.system.ledger import Ledger, Story
+from tests.system.tasks import LEASE, client
+from tests.system.workers import Worker, alive, wait_for, worker
+
+pytestmark = pytest.mark.timeout(60)
+POOLS = ["prefork", "threads", "solo"]
+
+
+@pytest.fixture
+def app(url: str) -> Iterator[Celery]:
+    with client(url) as app:
+        yield app
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Path:
+    path = tmp_path / "ledger"
+    Ledger(path).close()
+    return path
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "worker.log"
+
+
+def started(ledger: Path, number: int) -> int:
+    return len(Story.read(ledger).starts.get(number, []))
+
+
+def ended(ledger: Path, number: int) -> int:
+    return len(Story.read(ledger).ends.get(number, []))
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_every_pool_runs_tasks(app: Celery, url: str, log: Path, pool: str) -> None:
+    add = app.tasks["add"]
+    with worker(url, "-P", pool, "-c", "2", log=log):
+        results = [add.delay(number, number) for number in range(50)]
+        assert [result.get(timeout=30) for result in results] == [2 * n for n in range(50)]
+        assert group(add.s(n, 1) for n in range(5))().get(timeout=30) == [1, 2, 3, 4, 5]
+
+
+def test_two_workers_share_a_queue(app: Celery, url: str, tmp_path: Path) -> None:
+    with (
+        worker(url, "-P", "solo", "-n", "one@%h", log=tmp_path / "one.log") as one,
+        worker(url, "-P", "solo", "-n", "two@%h", log=tmp_path / "two.log") as two,
+    ):
+        seen: set[int] = set()
+        for _ in range(200):
+            results = [app.tasks["pid"].delay() for _ in range(10)]
+            seen |= {result.get(timeout=30) for result in results}
+            if len(seen) == 2:
+                break
+        assert seen == {one.pid, two.pid}
+
+
+def test_a_worker_takes_only_its_queues(
+    app: Celery, url: str, log: Path, connect: Connect
+) -> None:
+    with worker(url, "-P", "solo", "-Q", "mail,images", log=log):
+        theirs = app.tasks["add"].apply_async((1, 1))
+        mail = app.tasks["add"].apply_async((1, 2), queue="mail")
+        images = app.tasks["add"].apply_async((1, 3), queue="images")
+        assert mail.get(timeout=30) == 3
+        assert images.get(timeout=30) == 4
+        assert theirs.state == "PENDING"
+        assert size(connect(), "celery") == 1
+
+
+def test_a_worker_can_be_given_a_queue_while_it_runs(app: Celery, url: str, log: Path) -> None:
+    with worker(url, "-P", "solo", log=log):
+        result = app.tasks["add"].apply_async((2, 3), queue="late")
+        app.control.add_consumer("late", reply=True)
+        assert result.get(timeout=30) == 5
+        app.control.cancel_consumer("late", reply=True)
+        queues = app.control.inspect().active_queues() or {}
+        assert [[queue["name"] for queue in of] for of in queues.values()] == [["celery"]]
+
+
+def test_the_more_urgent_task_runs_first(
+    app: Celery, url: str, log: Path, ledger: Path
+) -> None:
+    for priority in (0, 3, 9, 6):
+        app.tasks["work"].apply_async((priority, 0), priority=priority)
+    with worker(url, "-P", "solo", log=log, ledger=ledger):
+        wait_for(lambda: ended(ledger, 0), "the last has ended")
+    moments = {n: lines[0].moment for n, lines in Story.read(ledger).starts.items()}
+    assert sorted(moments, key=lambda number: moments[number]) == [9, 6, 3, 0]
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_inspect(app: Celery, url: str, log: Path, pool: str) -> None:
+    with worker(url, "-P", pool, "-n", "here@test", log=log):
+        inspect = app.control.inspect(["here@test"])
+        assert inspect.ping() == {"here@test": {"ok": "pong"}}
+        assert inspect.ping() == {"here@test": {"ok": "pong"}}
+        stats = (inspect.stats() or {})["here@test"]
+        assert stats["broker"]["transport"] == "celeriac"
+        assert "add" in (inspect.registered() or {})["here@test"]
+        assert inspect.active() == {"here@test": []}
+        assert inspect.reserved() == {"here@test": []}
+        assert inspect.scheduled() == {"here@test": []}
+        assert app.control.inspect(["nobody@test"], timeout=0.3).ping() is None
+
+
+def test_two_processes_may_inspect_at_once(app: Celery, url: str, log: Path) -> None:
+    answers: list[object] = []
+    with worker(url, "-P", "solo", "-n", "here@test", log=log):
+        threads = [
+            threading.Thread(target=lambda: answers.append(app.control.ping())) for _ in range(4)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert answers == [[{"here@test": {"ok": "pong"}}]] * 4
+
+
+def test_reply_queues_disappear(app: Celery, url: str, log: Path, path: str) -> None:
+    with worker(url, "-P", "solo", "-n", "here@test", log=log):
+        for _ in range(3):
+            assert app.control.inspect(["here@test"]).ping()
+        assert reply_queues(path) == []
+
+
+def reply_queues(path: str) -> list[str]:
+    from flask_celeriac import sqlite
+
+    with sqlite.file_at(path).connection() as db:
+        rows = db.execute(
+            "SELECT name FROM queue UNION SELECT queue FROM binding UNION SELECT queue FROM message"
+        ).fetchall()
+    return [name for (name,) in rows if "reply" in name]
+
+
+def test_a_worker_leaves_nothing_of_its_own_in_the_file(
+    app: Celery, url: str, log: Path, path: str
+) -> None:
+    from flask_celeriac import sqlite
+
+    with worker(url, "-E", "-n", "here@test", log=log):
+        assert app.control.inspect(["here@test"]).ping()
+        app.tasks["add"].delay(1, 2).get(timeout=30)
+    pools.reset()
+    with sqlite.file_at(path).connection() as db:
+        queues = db.execute("SELECT name FROM queue").fetchall()
+        others = [
+            db.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0]
+            for table in ("process", "consumer", "message")
+        ]
+    assert queues == [("celery",)]
+    assert others == [0, 0, 0]
+    assert [f for f in Path(path + ".run").rglob("*") if not f.is_dir()] == []
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_a_revoked_task_never_runs(
+    app: Celery, url: str, log: Path, ledger: Path, pool: str
+) -> None:
+    with worker(url, "-P", pool, "-c", "1", log=log, ledger=ledger):
+        busy = app.tasks["work"].delay(1, 1500)
+        wait_for(lambda: started(ledger, 1), "started")
+        queued = app.tasks["work"].delay(2, 0)
+        queued.revoke()
+        last = app.tasks["work"].delay(3, 0)
+        assert busy.get(timeout=30) == 2
+        with pytest.raises(TaskRevokedError):
+            queued.get(timeout=30)
+        assert last.get(timeout=30) == 6
+        assert queued.state == "REVOKED"
+    assert started(ledger, 2) == 0
+
+
+def test_a_running_task_is_revoked_and_terminated(
+    app: Celery, url: str, log: Path, ledger: Path, connect: Connect
+) -> None:
+    with worker(url, "-c", "1", log=log, ledger=ledger):
+        long = app.tasks["work"].delay(1, 60_000)
+        wait_for(lambda: started(ledger, 1), "started")
+        long.revoke(terminate=True)
+        with pytest.raises(TaskRevokedError):
+            long.get(timeout=30)
+        assert app.tasks["work"].delay(2, 0).get(timeout=30) == 4
+        assert size(connect(), "celery") == 0
+    assert started(ledger, 1) == 1
+    assert ended(ledger, 1) == 0
+
+
+def test_a_time_limit_ends_a_task_for_good(
+    app: Celery, url: str, log: Path, ledger: Path, connect: Connect
+) -> None:
+    from celery.exceptions import TimeLimitExceeded
+
+    with worker(url, "-c", "1", log=log, ledger=ledger):
+        long = app.tasks["work"].apply_async((1, 60_000), time_limit=1)
+        with pytest.raises(TimeLimitExceeded):
+            long.get(timeout=30)
+        assert app.tasks["work"].delay(2, 0).get(timeout=30) == 4
+        assert size(connect(), "celery") == 0
+    assert started(ledger, 1) == 1
+
+
+def test_events_reach_a_receiver(app: Celery, url: str, log: Path) -> None:
+    seen: list[str] = []
+
+    def note(event: dict[str, object]) -> None:
+        seen.append(str(event["type"]))
+
+    with worker(url, "-E", "-P", "solo", log=log), app.connection_for_read() as connection:
+        receiver = app.events.Receiver(connection, handlers={"*": note})
+        with receiver.consumer_context() as (connection, _, _):
+            app.tasks["add"].delay(1, 2).get(timeout=30)
+            end = time.monotonic() + 20
+            while "task-succeeded" not in seen and time.monotonic() < end:
+                connection.drain_events(timeout=5)
+    assert [kind for kind in seen if kind.startswith("task-")] == [
+        "task-received",
+        "task-started",
+        "task-succeeded",
+    ]
+
+
+def test_purge(app: Celery, url: str, log: Path) -> None:
+    for number in range(20):
+        app.tasks["add"].delay(number, number)
+    app.tasks["add"].apply_async((1, 1), countdown=60)
+    assert app.control.purge() == 21
+    with worker(url, "-P", "solo", log=log):
+        assert app.tasks["add"].delay(1, 1).get(timeout=30) == 2
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_a_countdown_is_kept_and_holds_nobody_up(
+    app: Celery, url: str, log: Path, ledger: Path, pool: str
+) -> None:
+    with worker(url, "-P", pool, "-c", "1", log=log, ledger=ledger):
+        before = datetime.now(timezone.utc)
+        later = [app.tasks["work"].apply_async((n, 0), countdown=1.0) for n in range(20)]
+        assert app.tasks["work"].delay(100, 0).get(timeout=30) == 200
+        assert [result.get(timeout=30) for result in later] == [2 * n for n in range(20)]
+        assert (datetime.now(timezone.utc) - before).total_seconds() >= 1.0
+    assert Story.read(ledger).starts[0][0].moment > Story.read(ledger).ends[100][0].moment
+
+
+def test_retries_with_a_countdown(app: Celery, url: str, log: Path) -> None:
+    with worker(url, "-P", "solo", log=log):
+        assert app.tasks["flaky"].delay(3).get(timeout=30) == 3
+        with pytest.raises(RuntimeError, match="not yet"):
+            app.tasks["flaky"].delay(4).get(timeout=30)
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_a_warm_shutdown_lets_the_task_end_and_gives_the_rest_back(
+    app: Celery, url: str, log: Path, ledger: Path, connect: Connect, pool: str
+) -> None:
+    with worker(url, "-P", pool, "-c", "1", log=log, ledger=ledger) as running:
+        results = [app.tasks["work"].delay(number, 1500) for number in range(3)]
+        wait_for(lambda: started(ledger, 0), "started")
+        running.stop(signal.SIGTERM)
+    done = sum(ended(ledger, number) for number in range(3))
+    assert ended(ledger, 0) == 1
+    assert results[0].state == "SUCCESS"
+    assert size(connect(), "celery") == 3 - done
+    with worker(url, "-P", pool, "-c", "1", log=log, ledger=ledger):
+        assert [result.get(timeout=30) for result in results] == [0, 2, 4]
+    assert [started(ledger, number) for number in range(3)] == [1, 1, 1]
+
+
+def test_a_cold_shutdown_gives_back_what_ran(
+    app: Celery, url: str, log: Path, ledger: Path, connect: Connect
+) -> None:
+    with worker(url, "-c", "2", log=log, ledger=ledger) as running:
+        results = [app.tasks["work"].delay(number, 3000) for number in range(3)]
+        wait_for(lambda: started(ledger, 0) and started(ledger, 1), "started")
+        running.stop(signal.SIGQUIT)
+    assert size(connect(), "celery") == 3
+    with worker(url, "-c", "3", log=log, ledger=ledger):
+        assert [result.get(timeout=30) for result in results] == [0, 2, 4]
+    assert Story.read(ledger).overlaps() == []
+
+
+def test_a_new_process_for_each_task(app: Celery, url: str, log: Path, path: str) -> None:
+    with worker(url, "-c", "2", "--max-tasks-per-child", "1", log=log) as running:
+        results = [app.tasks["pid"].delay() for _ in range(30)]
+        pids = [result.get(timeout=50) for result in results]
+        assert len(set(pids)) == 30
+        assert app.control.ping(timeout=5)
+        running.stop()
+    assert not any(alive(pid) for pid in pids)
+
+
+def test_a_killed_pool_process_costs_nothing_but_a_second_run(
+    app: Celery, url: str, log: Path, ledger: Path
+) -> None:
+    with worker(url, "-c", "2", log=log, ledger=ledger) as running:
+        result = app.tasks["work"].delay(1, 1000)
+        wait_for(lambda: started(ledger, 1), "started")
+        os.kill(Story.read(ledger).starts[1][0].pid, signal.SIGKILL)
+        assert result.get(timeout=30) == 2
+        assert running.process.exitcode is None
+    assert started(ledger, 1) == 2
+    assert ended(ledger, 1) == 1
+
+
+def test_a_killed_worker_takes_its_pool_along(
+    app: Celery, url: str, log: Path, ledger: Path
+) -> None:
+    """A pool process that went on would run the task beside the one that runs it again."""
+    running = Worker(url, "-c", "2", log=log, ledger=ledger).wait_ready()
+    try:
+        app.tasks["work"].delay(1, 30_000)
+        wait_for(lambda: started(ledger, 1), "started")
+        children = running.children()
+        assert len(children) == 2
+        running.kill(group=False)
+        running.wait()
+        wait_for(lambda: not any(alive(pid) for pid in children), "pool processes ended")
+    finally:
+        running.end()
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_a_killed_workers_task_runs_again_elsewhere(
+    app: Celery, url: str, tmp_path: Path, ledger: Path, pool: str
+) -> None:
+    options = ("-P", pool, "-c", "1")
+    victim = Worker(url, *options, "-n", "a@%h", log=tmp_path / "a.log", ledger=ledger)
+    try:
+        victim.wait_ready()
+        result = app.tasks["work"].delay(1, 1000)
+        wait_for(lambda: started(ledger, 1), "started")
+        with worker(url, *options, "-n", "b@%h", log=tmp_path / "b.log", ledger=ledger):
+            victim.kill()
+            assert result.get(timeout=20) == 2
+    finally:
+        victim.end()
+    assert started(ledger, 1) == 2
+    assert ended(ledger, 1) == 1
+
+
+def test_a_stopped_workers_late_ack_and_result_count_for_nothing(
+    app: Celery, url: str, tmp_path: Path, ledger: Path, connect: Connect
+) -> None:
+    """Stopped for longer than its lease, while its task was waiting to be acknowledged."""
+    log = tmp_path / "a.log"
+    with worker(
+        url, "-P", "solo", "-n", "a@%h", log=log, ledger=ledger, **{LEASE: "1.0"}
+    ) as stopped:
+        result = app.tasks["work"].delay(1, 500)
+        wait_for(lambda: started(ledger, 1), "started")
+        os.kill(stopped.pid, signal.SIGSTOP)
+        other = Worker(url, "-P", "solo", "-n", "b@%h", log=tmp_path / "b.log", ledger=ledger)
+        try:
+            wait_for(lambda: started(ledger, 1) == 2, "started by the other")
+            assert result.get(timeout=20) == 2
+            os.kill(stopped.pid, signal.SIGCONT)
+            wait_for(lambda: ended(ledger, 1) == 2, "ended by the stopped one too")
+            assert app.tasks["add"].delay(1, 2).get(timeout=20) == 3
+        finally:
+            other.stop()
+    assert result.get(timeout=5) == 2
+    assert size(connect(), "celery") == 0
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_a_long_task_is_never_taken_from_a_healthy_worker(
+    app: Celery, url: str, tmp_path: Path, ledger: Path, pool: str
+) -> None:
+    lease = {LEASE: "1.0"}
+    options = ("-P", pool, "-c", "1")
+    with (
+        worker(url, *options, "-n", "a@%h", log=tmp_path / "a.log", ledger=ledger, **lease),
+        worker(url, *options, "-n", "b@%h", log=tmp_path / "b.log", ledger=ledger, **lease),
+    ):
+        assert app.tasks["work"].delay(1, 4000).get(timeout=30) == 2
+    assert started(ledger, 1) == 1
+
+
+def test_remote_shutdown(app: Celery, url: str, log: Path) -> None:
+    with worker(url, "-P", "solo", log=log) as running:
+        app.control.shutdown()
+        assert running.wait() == 0
+
+
+def test_an_expired_task_does_not_run(
+    app: Celery, url: str, log: Path, ledger: Path
+) -> None:
+    result = app.tasks["work"].apply_async((1, 0), expires=0.2)
+    time.sleep(0.3)
+    with worker(url, "-P", "solo", log=log, ledger=ledger), pytest.raises(TaskRevokedError):
+        result.get(timeout=30)
+    assert started(ledger, 1) == 0

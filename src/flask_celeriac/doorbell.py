@@ -6,6 +6,7 @@ then. Where there are no unix datagrams (Windows) nobody rings, and the looking 
 
 from __future__ import annotations
 
+import atexit
 import functools
 import math
 import os
@@ -126,6 +127,7 @@ def _sender() -> socket.socket:
     """The socket this process rings with; a forked child may share its parent's."""
     sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     sender.setblocking(False)
+    atexit.register(sender.close)
     return sender
 
 

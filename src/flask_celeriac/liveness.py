@@ -39,6 +39,7 @@ class LifeLock:
 
     def __init__(self, directory: str) -> None:
         make_private(directory)
+        directory = os.path.realpath(directory)  # as is_alive() knows it
         self.name = f"{boot_id()}-{uuid.uuid4().hex}"
         self.path = os.path.join(directory, self.name)
         self._pid = os.getpid()
@@ -59,7 +60,7 @@ def is_alive(directory: str, name: str) -> bool:
     """Whether the process that made the :class:`LifeLock` of this name still lives."""
     if not name.startswith(boot_id()):
         return False
-    path = os.path.join(directory, name)
+    path = os.path.join(os.path.realpath(directory), name)
     if _held.get(path) == os.getpid():
         return True
     try:

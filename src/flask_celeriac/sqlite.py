@@ -184,6 +184,12 @@ class File:
         """The path of a directory beside the file, for sockets and locks."""
         return os.path.join(self.path + ".run", name)
 
+    def _free_inside(self) -> int:
+        """Bytes of the file that what was deleted left free."""
+        with self.connection() as db:
+            pages, size = db.pragma("freelist_count"), db.pragma("page_size")
+        return int(pages) * int(size)
+
     def check_room(self) -> None:
         """Refuse to add to a disk that is nearly full, so that acks and results still fit.
 
@@ -192,7 +198,8 @@ class File:
         if not hasattr(os, "statvfs"):
             return
         disk = os.statvfs(self.path)
-        if disk.f_bavail * disk.f_frsize < RESERVE:
+        room = disk.f_bavail * disk.f_frsize
+        if room < RESERVE and room + self._free_inside() < RESERVE:
             raise StorageError(
                 f"{self.path}: the disk is full, less than {RESERVE >> 20} MiB are free: free some"
                 " space; nothing acknowledged is lost, and what is queued still runs"

@@ -23,7 +23,6 @@ sqlite_version_info = tuple(int(part) for part in sqlite_version.split("."))
 
 Binary = bytes
 _READS = ("SELECT", "PRAGMA", "EXPLAIN", "VALUES")
-_descriptions: dict[str, Any] = {}
 
 
 class Warning(Exception):  # noqa: A001 - PEP 249's name
@@ -131,14 +130,21 @@ class Connection:
     ) -> tuple[list[tuple[Any, ...]], Any, int, int]:
         raw, before = self._raw, self._raw.total_changes()
         cursor = raw.cursor()
-        if sql not in _descriptions:
-            cursor.exec_trace = _describe
+        described: list[Any] = []
+
+        def describe(cursor: apsw.Cursor, *_: Any) -> bool:
+            """Note the columns before the statement runs: afterwards APSW has forgotten them."""
+            described[:] = cursor.get_description()
+            return True
+
+        cursor.exec_trace = describe
         if many is None:
             cursor.execute(sql, tuple(parameters))
         else:
             cursor.executemany(sql, many)
         rows = cursor.fetchall()
-        return rows, _descriptions.get(sql), raw.total_changes() - before, raw.last_insert_rowid()
+        columns = tuple((name, *[None] * 6) for name, _ in described) or None
+        return rows, columns, raw.total_changes() - before, raw.last_insert_rowid()
 
     def commit(self) -> None:
         """Commit the open transaction, if there is one."""
@@ -226,12 +232,3 @@ class Cursor:
     def close(self) -> None:
         """Forget the rows."""
         self._rows = []
-
-
-def _describe(cursor: apsw.Cursor, sql: str, _: Any) -> bool:
-    """Note a statement's columns before it runs: afterwards APSW no longer knows them."""
-    columns = cursor.get_description()
-    _descriptions[sql] = (
-        tuple((name, None, None, None, None, None, None) for name, _ in columns) or None
-    )
-    return True

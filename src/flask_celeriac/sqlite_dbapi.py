@@ -8,6 +8,7 @@ to upgrade from reading to writing; reads outside of one see the latest commit.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -133,7 +134,7 @@ class Connection:
         described: list[Any] = []
 
         def describe(cursor: apsw.Cursor, *_: Any) -> bool:
-            """Note the columns before the statement runs: afterwards APSW has forgotten them."""
+            """Note the columns before the statement runs: APSW forgets them with the last row."""
             described[:] = cursor.get_description()
             return True
 
@@ -142,6 +143,8 @@ class Connection:
             cursor.execute(sql, tuple(parameters))
         else:
             cursor.executemany(sql, many)
+        with contextlib.suppress(apsw.ExecutionCompleteError):
+            described[:] = cursor.get_description()  # truer, if the table was altered since
         rows = cursor.fetchall()
         columns = tuple((name, *[None] * 6) for name, _ in described) or None
         return rows, columns, raw.total_changes() - before, raw.last_insert_rowid()

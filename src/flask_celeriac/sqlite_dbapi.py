@@ -131,23 +131,32 @@ class Connection:
     ) -> tuple[list[tuple[Any, ...]], Any, int, int]:
         raw, before = self._raw, self._raw.total_changes()
         cursor = raw.cursor()
-        described: list[Any] = []
-
-        def describe(cursor: apsw.Cursor, *_: Any) -> bool:
-            """Note the columns before the statement runs: APSW forgets them with the last row."""
-            described[:] = cursor.get_description()
-            return True
-
-        cursor.exec_trace = describe
         if many is None:
             cursor.execute(sql, tuple(parameters))
         else:
             cursor.executemany(sql, many)
-        with contextlib.suppress(apsw.ExecutionCompleteError):
-            described[:] = cursor.get_description()  # truer, if the table was altered since
+        try:
+            described = cursor.get_description()
+        except apsw.ExecutionCompleteError:  # no row came
+            described = self._describe(sql, parameters) if many is None else ()
         rows = cursor.fetchall()
         columns = tuple((name, *[None] * 6) for name, _ in described) or None
         return rows, columns, raw.total_changes() - before, raw.last_insert_rowid()
+
+    def _describe(self, sql: str, parameters: Sequence[Any]) -> tuple[tuple[str, str], ...]:
+        """The columns a statement would have had rows of; it is prepared, but not run."""
+        described: tuple[tuple[str, str], ...] = ()
+
+        def note(cursor: apsw.Cursor, *_: Any) -> bool:
+            nonlocal described
+            described = cursor.get_description()
+            return False
+
+        cursor = self._raw.cursor()
+        cursor.exec_trace = note
+        with contextlib.suppress(apsw.ExecTraceAbort):
+            cursor.execute(sql, tuple(parameters))
+        return described
 
     def commit(self) -> None:
         """Commit the open transaction, if there is one."""

@@ -207,3 +207,15 @@ def test_retries_and_the_request_work(app: Flask) -> None:
         result = flaky.delay(key="value")
         assert result.get(timeout=10) == [2, result.id, "value"]
     assert flaky.apply(("value",)).get()[0] == 2
+
+
+def test_an_inline_call_that_notes_its_progress_stores_nothing(app: Flask) -> None:
+    """There is no task it could be noted of."""
+
+    @app.extensions["celery"].task(bind=True, shared=False)  # type: ignore[untyped-decorator]
+    def count(self: Task[..., Any], total: int) -> int:
+        for current in range(total):
+            self.update_state(state="PROGRESS", meta={"current": current})
+        return total
+
+    assert count(2) == 2

@@ -1,0 +1,159 @@
+"""Bells that wake another process."""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+import time
+from multiprocessing.connection import Connection as Pipe
+from pathlib import Path
+
+import pytest
+
+from flask_celeriac.doorbell import Bell, Ringer
+from tests.system.other import Other
+
+
+def ring(directory: str, pipe: Pipe) -> None:
+    Ringer(directory).ring_all()
+    pipe.send("rung")
+
+
+def listen(directory: str, pipe: Pipe) -> None:
+    Bell(directory, "theirs")
+    pipe.send("listening")
+    pipe.recv()
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> str:
+    return str(tmp_path / "bells")
+
+
+def test_a_bell_is_rung_from_another_process(directory: str) -> None:
+    bell = Bell(directory, "mine")
+    assert not bell.wait(0)
+    with Other(ring, directory) as other:
+        assert bell.wait(20)
+        assert other.receive() == "rung"
+    assert not bell.wait(0)
+    bell.close()
+
+
+def test_every_bell_is_rung(directory: str) -> None:
+    bells = [Bell(directory, str(number)) for number in range(5)]
+    Ringer(directory).ring_all()
+    assert [bell.wait(5) for bell in bells] == [True] * 5
+    for bell in bells:
+        bell.close()
+
+
+def test_one_bell_is_rung_by_its_name(directory: str) -> None:
+    one, other = Bell(directory, "one"), Bell(directory, "other")
+    Ringer(directory).ring("one")
+    assert one.wait(5)
+    assert not other.wait(0)
+    one.close()
+    other.close()
+
+
+def test_a_thousand_rings_block_nobody_and_are_cleared_at_once(directory: str) -> None:
+    bell = Bell(directory, "mine")
+    ringer = Ringer(directory)
+    for _ in range(1000):
+        ringer.ring_all()
+    assert bell.wait(5)
+    assert not bell.wait(0)
+    bell.close()
+
+
+def test_a_ringer_hears_of_new_bells(directory: str) -> None:
+    ringer = Ringer(directory)
+    ringer.ring_all()
+    for number in range(20):
+        bell = Bell(directory, str(number))
+        ringer.ring_all()
+        assert bell.wait(5), f"bell {number} was not found"
+        bell.close()
+        ringer.ring_all()
+
+
+def test_a_dead_processs_bell_is_removed(directory: str) -> None:
+    with Other(listen, directory) as other:
+        assert other.receive() == "listening"
+        other.kill()
+        Ringer(directory).ring_all()
+    assert os.listdir(directory) == []
+
+
+def test_nobody_to_ring_is_no_error(directory: str) -> None:
+    Ringer(directory).ring_all()
+    Ringer(directory).ring("nobody")
+
+
+def test_a_name_that_is_taken_is_an_error(directory: str) -> None:
+    bell = Bell(directory, "mine")
+    with pytest.raises(OSError, match="in use"):
+        Bell(directory, "mine")
+    bell.close()
+    Bell(directory, "mine").close()
+
+
+def test_a_path_longer_than_a_socket_may_have(tmp_path: Path) -> None:
+    directory = str(tmp_path / ("deep" * 30) / "bells")
+    bell = Bell(directory, "mine")
+    Ringer(directory).ring_all()
+    assert bell.wait(5)
+    bell.close()
+    assert os.listdir(directory) == []
+
+
+def test_only_the_owner_may_ring(directory: str) -> None:
+    bell = Bell(directory, "mine")
+    assert stat.S_IMODE(os.stat(bell.path).st_mode) == 0o600
+    assert stat.S_IMODE(os.stat(directory).st_mode) == 0o700
+    bell.close()
+
+
+def test_a_wait_ends_when_it_rings(directory: str) -> None:
+    bell = Bell(directory, "mine")
+    threading.Timer(0.1, Ringer(directory).ring_all).start()
+    began = time.monotonic()
+    assert bell.wait(30)
+    assert time.monotonic() - began < 20
+    bell.close()
+
+
+def test_a_short_wait_is_not_a_busy_one(directory: str) -> None:
+    bell = Bell(directory, "mine")
+    began = time.monotonic()
+    assert not bell.wait(0.0005)
+    assert time.monotonic() - began >= 0.0005
+    bell.close()
+
+
+def test_a_forked_child_leaves_the_name_alone(directory: str) -> None:
+    bell = Bell(directory, "mine")
+    pid = os.fork()
+    if pid == 0:
+        bell.close()
+        os._exit(0)
+    os.waitpid(pid, 0)
+    Ringer(directory).ring_all()
+    assert bell.wait(5)
+    bell.close()
+
+
+def test_a_ringer_works_on_in_a_forked_child(directory: str) -> None:
+    bell = Bell(directory, "mine")
+    ringer = Ringer(directory)
+    ringer.ring_all()
+    assert bell.wait(5)
+    pid = os.fork()
+    if pid == 0:
+        ringer.ring_all()
+        os._exit(0)
+    assert bell.wait(20)
+    os.waitpid(pid, 0)
+    bell.close()

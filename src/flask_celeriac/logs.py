@@ -6,8 +6,7 @@ import functools
 import logging
 from typing import TYPE_CHECKING, Any
 
-from celery import signals
-from celery._state import get_current_task
+from celery import current_task, signals
 from celery.app.log import Logging, TaskFormatter
 from celery.utils.log import ColorFormatter, get_logger, mlevel
 from flask.logging import default_handler
@@ -107,8 +106,8 @@ class TaskFields(logging.Filter):
 
 
 def _running() -> tuple[str, str] | None:
-    task: Any = get_current_task()
-    if task is None or not task.request or task.request.id is None:
+    task: Any = current_task
+    if not task or not task.request or task.request.id is None:
         return None
     return task.name, task.request.id
 

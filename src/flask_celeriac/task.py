@@ -112,6 +112,23 @@ class Task(celery.Task[P, R]):
             arguments.refuse(error, self.name, args, kwargs, serializer=serializer)
             raise
 
+    def update_state(
+        self,
+        task_id: str | None = None,
+        state: str | None = None,
+        meta: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Store a state, as :meth:`celery.Task.update_state` does.
+
+        :param task_id: the task, by default the one that runs; an inline call is none, and stores
+            nothing
+        :param state: one of Celery's states or one of your own, such as ``"PROGRESS"``
+        :param meta: what :attr:`celery.result.AsyncResult.info` shows of it
+        """
+        if task_id is not None or self.request.id is not None:
+            super().update_state(task_id, state, meta, **kwargs)
+
     def _context(self, request: Context | None) -> AppContext | None:
         """The context to push for a run, or ``None`` to stay in the one there is."""
         celery_app: Any = self.app

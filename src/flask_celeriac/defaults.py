@@ -21,6 +21,11 @@ EMBEDDED = {
 }
 
 
+#: Where the result backend is ours: a task whose result cannot be stored waits until it can be,
+#: instead of being taken off the queue without one.
+OUR_RESULTS = {"result_backend_always_retry": True}
+
+
 def configure(celery_app: FlaskCelery, settings: Settings, instance_path: str) -> None:
     """Give a new Celery application its configuration.
 
@@ -54,7 +59,9 @@ def _defaults(celery_app: FlaskCelery, settings: Settings, instance_path: str) -
         ours["broker_transport_options"] = {"durability": settings.options.durability}
         ours["beat_schedule_filename"] = os.path.join(folder, "beat-schedule")
         ours["result_backend"] = broker_url
+        ours.update(OUR_RESULTS)
     if settings.options.database:
+        ours.update(OUR_RESULTS)
         ours["result_backend"] = f"celeriac+{settings.options.database}"
     # Celery lays these over what config_from_object() brings.
     return {name: value for name, value in ours.items() if not conf.value_set_for(name)}

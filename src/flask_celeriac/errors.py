@@ -56,6 +56,13 @@ class StorageError(CeleriacError, OSError):
     """
 
 
+class RecordsUnavailableError(StorageError):
+    """What became of a task cannot be read just now: see the cause for what its database said.
+
+    .. versionadded:: 0.1
+    """
+
+
 def default_message(error: type[BaseException]) -> str:
     """The first paragraph of an error's docstring, on one line."""
     doc = inspect.cleandoc(error.__doc__ or error.__name__)

@@ -343,8 +343,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]
                 delivered += 1
         finally:
             if pending:  # a callback raised: what it did not see is ready again
-                with self.file.transaction() as db:
-                    queries.release(db, [(row.id, token) for _, row in pending])
+                self._released.extend((row.id, token) for _, row in pending)
                 self.look = True
         return delivered
 

@@ -17,7 +17,7 @@ from kombu.utils.json import dumps, loads
 from .. import liveness, sqlite
 from ..broker import queries as broker_queries
 from ..doorbell import AVAILABLE, Bell, Ringer
-from ..errors import StorageError
+from ..errors import RecordsUnavailableError, StorageError
 from . import queries
 
 if TYPE_CHECKING:
@@ -100,7 +100,12 @@ class Backend(BaseBackend):  # type: ignore[misc]
         return result
 
     def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:
-        row = self._read(task_id)
+        try:
+            row = self._read(task_id)
+        except Exception as error:
+            if self.exception_safe_to_retry(error):
+                raise RecordsUnavailableError(str(error)) from error
+            raise
         if row is None:
             return {"task_id": task_id, "status": states.PENDING, "result": None}
         meta: dict[str, Any] = {
@@ -185,9 +190,14 @@ class Backend(BaseBackend):  # type: ignore[misc]
                 queries.expire(connection, time.time() - expires)
 
     def exception_safe_to_retry(self, exc: BaseException) -> bool:
-        """Whether storing may be tried again: where the database was out of reach, yes."""
+        """Whether to try again while the database is out of reach: to store, but not to read.
+
+        Storing is the end of a task, which must not be lost; somebody waits for what is read.
+        """
         from ..database import OUT_OF_REACH
 
+        if isinstance(exc, RecordsUnavailableError):
+            return False
         return isinstance(exc, (StorageError, *OUT_OF_REACH))
 
     def as_uri(self, include_password: bool = True) -> str:

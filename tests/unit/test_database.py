@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from celery import Celery
 
 from flask_celeriac import database, sqlite
+from flask_celeriac.errors import RecordsUnavailableError
 from tests.records.conftest import DATABASES, database_url
 from tests.system.other import Other
 from tests.system.tasks import client
@@ -98,12 +99,13 @@ def store(app: Celery, name: str) -> bool:
     return bool(app.AsyncResult("before").result == 1)
 
 
-def test_a_database_out_of_reach_is_an_error_that_may_be_retried(unused_tcp_port: int) -> None:
+def test_storing_waits_for_a_database_out_of_reach_and_reading_does_not(unused_tcp_port: int) -> None:
     url = f"celeriac+postgresql+psycopg://nobody@127.0.0.1:{unused_tcp_port}/none"
     app = Celery(backend=url, set_as_current=False)
-    with pytest.raises(sa.exc.OperationalError) as caught:
+    with pytest.raises(RecordsUnavailableError) as caught:
         app.AsyncResult("one").state  # noqa: B018 - asks the database
-    assert app.backend.exception_safe_to_retry(caught.value)
+    assert not app.backend.exception_safe_to_retry(caught.value)
+    assert app.backend.exception_safe_to_retry(caught.value.__cause__)
     app.close()
 
 

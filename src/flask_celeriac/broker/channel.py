@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -13,6 +14,7 @@ from amqp.protocol import queue_declare_ok_t
 from kombu.transport import base as _base
 from kombu.transport import virtual as _virtual
 
+from ..errors import StorageError
 from . import membership, queries
 from .envelope import pack, unpack
 
@@ -345,6 +347,8 @@ class Channel(virtual.Channel):  # type: ignore[misc]
             if pending:  # a callback raised: what it did not see is ready again
                 self._released.extend((row.id, token) for _, row in pending)
                 self.look = True
+                with contextlib.suppress(StorageError):  # then with the next transaction
+                    self.flush()
         return delivered
 
     def can_claim(self) -> bool:

@@ -54,6 +54,7 @@ class FlaskCelery(Celery[Any]):
         options.setdefault("set_as_current", False)
         super().__init__(main, **options)
         self.flask_app = flask_app
+        self.steps["worker"].add("flask_celeriac.worker.pool_watch:PoolWatch")
         #: The process whose database connections are the application's.
         self.pid = os.getpid()
 

@@ -7,6 +7,7 @@ By default they live in the embedded broker's file, reached through APSW; with
 from __future__ import annotations
 
 import threading
+import time
 
 from sqlalchemy import (
     Column,
@@ -22,7 +23,7 @@ from sqlalchemy import (
     make_url,
 )
 from sqlalchemy.dialects import mysql
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.pool import QueuePool
 
 from . import fork_gate, sqlite
@@ -117,13 +118,18 @@ def _prepare(engine: Engine) -> None:
     with engine.connect() as connection:
         if engine.dialect.has_table(connection, schema.name):
             return
-    try:
-        _create(engine)
-    except Exception:
-        # Lost the race against another process, unless the tables are still missing.
-        with engine.connect() as connection:
-            if not engine.dialect.has_table(connection, schema.name):
+    for attempt in range(10):
+        try:
+            _create(engine)
+            return
+        except DBAPIError:
+            # MySQL commits each table by itself: another process may be half-way through them.
+            with engine.connect() as connection:
+                if engine.dialect.has_table(connection, schema.name):
+                    return
+            if attempt == 9:
                 raise
+            time.sleep(0.1)
 
 
 def _create(engine: Engine) -> None:

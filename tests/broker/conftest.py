@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -43,3 +44,21 @@ def connect(url: str) -> Iterator[Connect]:
 @pytest.fixture
 def connection(connect: Connect) -> Connection:
     return connect()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A file system of a few MiB."""
+    directory = tmp_path / "disk"
+    directory.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={request.param}m", "tmpfs", str(directory)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if mounted.returncode:
+        pytest.skip(f"a small disk can be mounted by root only: {mounted.stderr.strip()}")
+    yield directory
+    sqlite.file_at(str(directory / "celeriac.db")).close()
+    subprocess.run(["umount", "-l", str(directory)], check=True)

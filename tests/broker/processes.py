@@ -47,6 +47,15 @@ def put_many(url: str, pipe: Pipe, queue: str, first: int, count: int) -> None:
     pipe.send("done")
 
 
+def consume_all(url: str, pipe: Pipe, queue: str) -> None:
+    """Consume and acknowledge until told to end and nothing comes any more; report it."""
+    with Connection(url) as connection:
+        receiver = Receiver(connection, queue, prefetch=10, handle=lambda message: message.ack())
+        while not (pipe.poll() and receiver.quiet(0.3)):
+            receiver.quiet(0.05)
+        pipe.send(receiver.bodies)
+
+
 def open_at_once(url: str, pipe: Pipe) -> None:
     """Open a file that may not exist yet, the moment the others do."""
     pipe.send("here")

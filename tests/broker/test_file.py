@@ -5,19 +5,19 @@ from __future__ import annotations
 import os
 import socket
 import stat
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kombu import Connection
+from kombu import Connection, Message
 from kombu.exceptions import OperationalError
 
 from flask_celeriac import sqlite
 from flask_celeriac.errors import StorageError
 from tests.broker import processes
 from tests.broker.conftest import Connect
+from tests.broker.disk import fill_up
 from tests.broker.messages import Receiver, put, size
 from tests.system.other import Other
 
@@ -184,33 +184,13 @@ def test_the_write_ahead_log_stays_bounded(connect: Connect, path: str) -> None:
     assert os.path.getsize(path) < 16 * 1024 * 1024
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
-    """A file system of a few MiB."""
-    directory = tmp_path / "disk"
-    directory.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={request.param}m", "tmpfs", str(directory)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if mounted.returncode:
-        pytest.skip(f"a small disk can be mounted by root only: {mounted.stderr.strip()}")
-    yield directory
-    sqlite.file_at(str(directory / "celeriac.db")).close()
-    subprocess.run(["umount", "-l", str(directory)], check=True)
-
-
 def fill(connection: Connection, body: str = "x" * 10_000) -> int:
     """Put until the disk is full; how many were acknowledged."""
     count = 0
-    try:
+    with pytest.raises((StorageError, OperationalError), match="disk is full"):
         while True:
             put(connection, body)
             count += 1
-    except (StorageError, OperationalError) as error:
-        assert "disk is full" in str(error)
     return count
 
 
@@ -245,3 +225,44 @@ def test_what_was_acknowledged_is_what_is_there_after_a_full_disk(
     sqlite.file_at(str(small_disk / "celeriac.db")).close()
     with Connection(url) as connection:
         assert size(connection) == count
+
+
+@pytest.mark.parametrize("small_disk", [24], indirect=True)
+def test_acks_are_kept_while_others_fill_the_disk(small_disk: Path) -> None:
+    """They are written as soon as there is room: nothing runs again."""
+    url = sqlite.url_of(str(small_disk / "celeriac.db"))
+    with Connection(url) as producer, Connection(url) as consumer:
+        put(producer, *range(200))
+        receiver = Receiver(consumer, "jobs").drain(200)
+        filler = fill_up(small_disk)
+        refusals = []
+        for message in receiver.messages[:-1]:
+            try:
+                message.ack()
+            except StorageError as error:
+                refusals.append(str(error))
+        assert all("disk is full" in refusal for refusal in refusals)
+        filler.unlink()
+        receiver.messages[-1].ack()
+        receiver.close()
+        assert Receiver(producer, "jobs").quiet(), f"{len(refusals)} acks were refused"
+
+
+@pytest.mark.parametrize("small_disk", [24], indirect=True)
+def test_what_a_callback_did_not_see_comes_back_once_there_is_room(small_disk: Path) -> None:
+    url = sqlite.url_of(str(small_disk / "celeriac.db"))
+    filler: list[Path] = []
+
+    def fail(message: Message) -> None:
+        if not filler:
+            put(producer, *range(100), queue="others")  # the log has no pages to spare
+            filler.append(fill_up(small_disk))
+            raise ValueError(message.payload)
+
+    with Connection(url) as producer, Connection(url) as consumer:
+        put(producer, *range(4))
+        receiver = Receiver(consumer, "jobs", handle=fail)
+        with pytest.raises((ValueError, StorageError)):
+            receiver.drain(2)
+        filler[0].unlink()
+        assert receiver.drain(4, 5.0).bodies == [0, 1, 2, 3]

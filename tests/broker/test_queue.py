@@ -16,6 +16,7 @@ from flask_celeriac.broker import transport
 from tests.broker import processes
 from tests.broker.conftest import Connect
 from tests.broker.messages import Receiver, put, size
+from tests.system.killing import look_into
 from tests.system.other import Other
 from tests.system.workers import wait_for
 
@@ -418,10 +419,17 @@ def test_a_process_killed_inside_a_transaction_changes_nothing(
     assert Receiver(connect(), "jobs").drain(3).bodies == [0, 1, 2]
 
 
-def test_many_processes_put_at_once(url: str, connect: Connect) -> None:
-    others = [Other(processes.put_many, url, "jobs", n * 1000, 200) for n in range(4)]
-    for other in others:
+def test_many_processes_put_and_consume_at_once(url: str, path: str, connect: Connect) -> None:
+    producers = [Other(processes.put_many, url, "jobs", n * 1000, 200) for n in range(4)]
+    consumers = [Other(processes.consume_all, url, "jobs") for _ in range(2)]
+    for other in producers:
         with other:
             assert other.receive() == "done"
-    bodies = Receiver(connect(), "jobs").drain(800).bodies
-    assert sorted(bodies) == sorted(n * 1000 + i for n in range(4) for i in range(200))
+    seen: list[int] = []
+    for other in consumers:
+        with other:
+            other.send("end")
+            seen += other.receive()
+            assert other.join() == 0
+    assert sorted(seen) == sorted(n * 1000 + i for n in range(4) for i in range(200))
+    assert look_into(path)["integrity"] == "ok"

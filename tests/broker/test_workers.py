@@ -15,8 +15,11 @@ from celery import Celery, group
 from celery.exceptions import TaskRevokedError
 from kombu import pools
 
+from flask_celeriac import sqlite
 from tests.broker.conftest import Connect
+from tests.broker.disk import fill_up
 from tests.broker.messages import size
+from tests.broker.names import SLOW_START
 from tests.system.ledger import Ledger, Story
 from tests.system.tasks import LEASE, client
 from tests.system.workers import Worker, alive, wait_for, worker
@@ -74,9 +77,7 @@ def test_two_workers_share_a_queue(app: Celery, url: str, tmp_path: Path) -> Non
         assert seen == {one.pid, two.pid}
 
 
-def test_a_worker_takes_only_its_queues(
-    app: Celery, url: str, log: Path, connect: Connect
-) -> None:
+def test_a_worker_takes_only_its_queues(app: Celery, url: str, log: Path, connect: Connect) -> None:
     with worker(url, "-P", "solo", "-Q", "mail,images", log=log):
         theirs = app.tasks["add"].apply_async((1, 1))
         mail = app.tasks["add"].apply_async((1, 2), queue="mail")
@@ -97,9 +98,7 @@ def test_a_worker_can_be_given_a_queue_while_it_runs(app: Celery, url: str, log:
         assert [[queue["name"] for queue in of] for of in queues.values()] == [["celery"]]
 
 
-def test_the_more_urgent_task_runs_first(
-    app: Celery, url: str, log: Path, ledger: Path
-) -> None:
+def test_the_more_urgent_task_runs_first(app: Celery, url: str, log: Path, ledger: Path) -> None:
     for priority in (0, 3, 9, 6):
         app.tasks["work"].apply_async((priority, 0), priority=priority)
     with worker(url, "-P", "solo", log=log, ledger=ledger):
@@ -144,8 +143,6 @@ def test_reply_queues_disappear(app: Celery, url: str, log: Path, path: str) -> 
 
 
 def reply_queues(path: str) -> list[str]:
-    from flask_celeriac import sqlite
-
     with sqlite.file_at(path).connection() as db:
         rows = db.execute(
             "SELECT name FROM queue UNION SELECT queue FROM binding UNION SELECT queue FROM message"
@@ -156,8 +153,6 @@ def reply_queues(path: str) -> list[str]:
 def test_a_worker_leaves_nothing_of_its_own_in_the_file(
     app: Celery, url: str, log: Path, path: str
 ) -> None:
-    from flask_celeriac import sqlite
-
     with worker(url, "-E", "-n", "here@test", log=log):
         assert app.control.inspect(["here@test"]).ping()
         app.tasks["add"].delay(1, 2).get(timeout=30)
@@ -228,11 +223,11 @@ def test_events_reach_a_receiver(app: Celery, url: str, log: Path) -> None:
 
     with worker(url, "-E", "-P", "solo", log=log), app.connection_for_read() as connection:
         receiver = app.events.Receiver(connection, handlers={"*": note})
-        with receiver.consumer_context() as (connection, _, _):
+        with receiver.consumer_context() as (consuming, _, _):
             app.tasks["add"].delay(1, 2).get(timeout=30)
             end = time.monotonic() + 20
             while "task-succeeded" not in seen and time.monotonic() < end:
-                connection.drain_events(timeout=5)
+                consuming.drain_events(timeout=5)
     assert [kind for kind in seen if kind.startswith("task-")] == [
         "task-received",
         "task-started",
@@ -339,6 +334,25 @@ def test_a_killed_worker_takes_its_pool_along(
         running.end()
 
 
+def test_a_pool_process_that_starts_while_its_worker_dies_ends_too(
+    url: str, tmp_path: Path, log: Path
+) -> None:
+    """In a user's slow `worker_process_init`, before ours."""
+    here = tmp_path / "here"
+    starting = Worker(
+        url, "-c", "2", log=log, module="tests.broker.slow_start", **{SLOW_START: str(here)}
+    )
+    try:
+        wait_for(here.exists, "a pool process has begun")
+        children = starting.children()
+        assert children
+        starting.kill(group=False)
+        starting.wait()
+        wait_for(lambda: not any(alive(pid) for pid in children), "pool processes ended", 15)
+    finally:
+        starting.end()
+
+
 @pytest.mark.parametrize("pool", POOLS)
 def test_a_killed_workers_task_runs_again_elsewhere(
     app: Celery, url: str, tmp_path: Path, ledger: Path, pool: str
@@ -402,11 +416,31 @@ def test_remote_shutdown(app: Celery, url: str, log: Path) -> None:
         assert running.wait() == 0
 
 
-def test_an_expired_task_does_not_run(
-    app: Celery, url: str, log: Path, ledger: Path
-) -> None:
+def test_an_expired_task_does_not_run(app: Celery, url: str, log: Path, ledger: Path) -> None:
     result = app.tasks["work"].apply_async((1, 0), expires=0.2)
     time.sleep(0.3)
     with worker(url, "-P", "solo", log=log, ledger=ledger), pytest.raises(TaskRevokedError):
         result.get(timeout=30)
     assert started(ledger, 1) == 0
+
+
+@pytest.mark.parametrize("small_disk", [24], indirect=True)
+@pytest.mark.parametrize("pool", ["prefork", "solo"])
+def test_a_worker_outlives_a_full_disk(
+    small_disk: Path, log: Path, ledger: Path, pool: str
+) -> None:
+    """Acks and results wait for room; nothing is lost and nothing runs again."""
+    url = sqlite.url_of(str(small_disk / "celeriac.db"))
+    with (
+        client(url) as app,
+        worker(url, "-P", pool, "-c", "2", log=log, ledger=ledger),
+    ):
+        results = [app.tasks["work"].delay(number, 300) for number in range(6)]
+        results.append(app.tasks["work"].apply_async((6, 0), countdown=0.5))
+        wait_for(lambda: started(ledger, 0), "started")
+        filler = fill_up(small_disk)
+        wait_for(lambda: "disk is full" in log.read_text() or "Retrying" in log.read_text(), "full")
+        time.sleep(1.5)
+        filler.unlink()
+        assert [result.get(timeout=30) for result in results] == [2 * n for n in range(7)]
+    assert [started(ledger, number) for number in range(7)] == [1] * 7

@@ -304,9 +304,7 @@ def test_threads_store_at_once(app: Celery, backend: Backend) -> None:
     assert [app.AsyncResult(str(n)).result for n in range(200)] == list(range(200))
 
 
-def test_the_same_task_stored_by_many_threads_succeeds_once(
-    app: Celery, backend: Backend
-) -> None:
+def test_the_same_task_stored_by_many_threads_succeeds_once(app: Celery, backend: Backend) -> None:
     values: list[int] = []
 
     def store(value: int) -> None:

@@ -122,9 +122,11 @@ def test_a_wait_says_nothing_of_a_broker_it_does_not_know(
 ) -> None:
     """Results in our file, messages elsewhere."""
     monkeypatch.setattr(backend_module, "PATIENCE", 0.1)
-    with client(sqlite.url_of(str(tmp_path / "results.db")), broker="memory://") as app:
-        with pytest.raises(TimeoutError):
-            app.AsyncResult("elsewhere").get(timeout=1.5)
+    with (
+        client(sqlite.url_of(str(tmp_path / "results.db")), broker="memory://") as app,
+        pytest.raises(TimeoutError),
+    ):
+        app.AsyncResult("elsewhere").get(timeout=1.5)
     assert caplog.records == []
 
 

@@ -99,7 +99,7 @@ def store(app: Celery, name: str) -> bool:
     return bool(app.AsyncResult("before").result == 1)
 
 
-def test_storing_waits_for_a_database_out_of_reach_and_reading_does_not(unused_tcp_port: int) -> None:
+def test_only_storing_waits_for_a_database_out_of_reach(unused_tcp_port: int) -> None:
     url = f"celeriac+postgresql+psycopg://nobody@127.0.0.1:{unused_tcp_port}/none"
     app = Celery(backend=url, set_as_current=False)
     with pytest.raises(RecordsUnavailableError) as caught:

@@ -1,0 +1,38 @@
+"""A prefork worker notices within a second that a pool process died."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import bootsteps
+
+#: Seconds between two looks.
+INTERVAL = 1.0
+
+
+class PoolWatch(bootsteps.StartStopStep):
+    """Worker step that looks after the pool's processes more often than Celery does.
+
+    Celery is told when a process closes its pipes, which is a moment before the kernel says that
+    it has ended; half of the time the next look is then its own, five seconds later.
+
+    .. versionadded:: 0.1
+    """
+
+    requires = ("celery.worker.components:Hub", "celery.worker.components:Pool")
+
+    def __init__(self, worker: Any, **kwargs: Any) -> None:
+        super().__init__(worker, **kwargs)
+        self._timer: Any = None
+
+    def start(self, worker: Any) -> None:
+        """Begin to look, in workers that have an event loop and processes."""
+        maintain = getattr(worker.pool, "maintain_pool", None)
+        if maintain is not None and worker.use_eventloop:
+            self._timer = worker.hub.call_repeatedly(INTERVAL, maintain)
+
+    def stop(self, worker: Any) -> None:
+        """Look no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

@@ -25,13 +25,13 @@ class PoolWatch(bootsteps.StartStopStep):
         super().__init__(worker, **kwargs)
         self._timer: Any = None
 
-    def start(self, worker: Any) -> None:
+    def start(self, parent: Any) -> None:
         """Begin to look, in workers that have an event loop and processes."""
-        maintain = getattr(worker.pool, "maintain_pool", None)
-        if maintain is not None and worker.use_eventloop:
-            self._timer = worker.hub.call_repeatedly(INTERVAL, maintain)
+        maintain = getattr(parent.pool, "maintain_pool", None)
+        if maintain is not None and parent.use_eventloop:
+            self._timer = parent.hub.call_repeatedly(INTERVAL, maintain)
 
-    def stop(self, worker: Any) -> None:
+    def stop(self, parent: Any) -> None:
         """Look no more."""
         if self._timer is not None:
             self._timer.cancel()

@@ -208,6 +208,7 @@ def test_every_kind_of_csv_ends_in_a_report_or_says_why(desk: Desk) -> None:
     for path, (content, rows, names, note) in zip(readable, READABLE, strict=True):
         status = desk.finished(path)
         assert status["state"] == "SUCCESS", (content[:40], status)
+        assert status["progress"]["current"] == status["progress"]["total"] >= rows
         result = status["result"]
         assert (result["rows"], [c["name"] for c in result["columns"]]) == (rows, names)
         assert note in " ".join(result["notes"])

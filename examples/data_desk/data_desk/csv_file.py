@@ -52,7 +52,11 @@ def detect(path: Path) -> Format:
     if not decodes:
         if encoding != "utf-8":
             raise UnreadableFile(f"The file says it is {encoding}, but it cannot be decoded.")
-        encoding = "cp1252" if _scan(path, "cp1252")[1] else "latin-1"
+        encoding = "cp1252"
+        lines, decodes = _scan(path, encoding)
+        if not decodes:
+            encoding = "latin-1"  # in which every byte is a letter
+            lines, _ = _scan(path, encoding)
         notes.append(
             "The file is not in UTF-8; it was read as Western European (Windows-1252). "
             "If letters look wrong, save it as UTF-8."

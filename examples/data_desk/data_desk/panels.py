@@ -117,7 +117,7 @@ def common_values(column: Column) -> tuple[str, Panel]:
     first, estimate = top[0]
     alt = (
         f"Bars of the most common values of {name}, "
-        f"first {_short(first, 40)} with {estimate.count:,} rows."
+        f"first {_short(first, 40)} with {estimate.count:,} row{'s' * (estimate.count != 1)}."
     )
 
     def panel(axes: Axes, colors: Colors) -> None:

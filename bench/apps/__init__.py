@@ -1,0 +1,1 @@
+"""The applications under test: the same task on each side, set up as a user would."""

@@ -1,0 +1,21 @@
+"""Celery without this project, on the broker and result backend it is told."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from celery import Celery
+
+from bench import marks
+
+celery: Celery[Any] = Celery(
+    "bench", broker=os.environ["BENCH_BROKER"], backend=os.environ["BENCH_BACKEND"]
+)
+
+
+@celery.task
+def add(x: int, y: int) -> int:
+    """Do next to nothing, so that what is measured is the machinery."""
+    marks.tick()
+    return x + y

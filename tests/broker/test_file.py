@@ -194,13 +194,13 @@ def fill(connection: Connection, body: str = "x" * 10_000) -> int:
     return count
 
 
-@pytest.mark.parametrize("small_disk", [24], indirect=True)
+@pytest.mark.parametrize("small_disk", [64], indirect=True)
 def test_a_full_disk_is_a_clear_error_and_acks_still_work(small_disk: Path) -> None:
     url = sqlite.url_of(str(small_disk / "celeriac.db"))
     with Connection(url) as producer, Connection(url) as consumer:
         put(producer, "first")
         receiver = Receiver(consumer, "jobs", prefetch=1).drain(1)
-        count = fill(producer) + 1
+        count = fill(producer, "x" * 200_000) + 1
         assert count > 10
         receiver.messages[0].ack()
         assert size(producer) == count - 1

@@ -23,7 +23,7 @@ from sqlalchemy import (
     make_url,
 )
 from sqlalchemy.dialects import mysql
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.pool import QueuePool
 
 from . import fork_gate, sqlite
@@ -70,6 +70,8 @@ schema = Table(
 
 SCHEMA_VERSION = 1
 
+#: What :func:`driver_of` raises for a database that SQLAlchemy does not know.
+UnknownDatabase = ArgumentError
 #: What is raised when a database cannot be reached, or not just now.
 OUT_OF_REACH = (InterfaceError, OperationalError)
 
@@ -140,6 +142,15 @@ def _create(engine: Engine) -> None:
         schema.create(connection, checkfirst=True)  # last: its presence says the others are there
         if connection.execute(schema.select()).first() is None:
             connection.execute(schema.insert().values(version=SCHEMA_VERSION))
+
+
+def driver_of(url: str) -> object:
+    """The driver module a URL asks for.
+
+    :raises UnknownDatabase: SQLAlchemy knows no such database
+    :raises ModuleNotFoundError: the driver is not installed
+    """
+    return make_url(url).get_dialect().import_dbapi()
 
 
 def masked(url: str) -> str:

@@ -60,6 +60,8 @@ def _defaults(celery_app: FlaskCelery, settings: Settings, instance_path: str) -
         ours["beat_schedule_filename"] = os.path.join(folder, "beat-schedule")
         ours["result_backend"] = broker_url
         ours.update(OUR_RESULTS)
+    else:
+        ours["result_backend"] = "flask_celeriac.records.disabled:DisabledBackend"
     if settings.options.database:
         ours.update(OUR_RESULTS)
         ours["result_backend"] = f"celeriac+{settings.options.database}"

@@ -63,6 +63,13 @@ class RecordsUnavailableError(StorageError):
     """
 
 
+class ResultsDisabledError(CeleriacError, NotImplementedError):
+    """No result is stored: set CELERIAC_DATABASE or CELERY_RESULT_BACKEND beside the broker's URL.
+
+    .. versionadded:: 0.1
+    """
+
+
 def default_message(error: type[BaseException]) -> str:
     """The first paragraph of an error's docstring, on one line."""
     doc = inspect.cleandoc(error.__doc__ or error.__name__)

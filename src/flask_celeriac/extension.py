@@ -12,6 +12,7 @@ from . import (
     broker,  # noqa: F401 - registers celeriac:// with kombu
     config,
     defaults,
+    urls,
 )
 from .celery_app import FlaskCelery, find_current
 from .declaration import Declaration, Periodic, TaskProxy, declaration_of
@@ -92,6 +93,7 @@ class Celeriac:
                 f"app.extensions['celery'], {app.extensions['celery']!r}: keep only one of the two."
             )
         settings = config.resolve(app.config, options=options, base_dir=app.root_path)
+        urls.check(settings)
         for key in ("durability", "database", "url_base"):
             app.config.setdefault(f"CELERIAC_{key.upper()}", getattr(settings.options, key))
         defaults.configure(celery_app, settings, app.instance_path)

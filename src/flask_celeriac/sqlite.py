@@ -90,6 +90,8 @@ def _connect(path: str, synchronous: str) -> apsw.Connection:
         connection = apsw.Connection(path, statementcachesize=64)
     _open.add(connection)
     connection.set_busy_handler(_Patience())
+    # Otherwise the claim is planned anew each time, as its partial index might not fit a value.
+    connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
     for pragma in (
         "journal_mode = wal",
         f"synchronous = {synchronous}",

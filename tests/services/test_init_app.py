@@ -66,7 +66,7 @@ def test_another_broker_keeps_celerys_defaults(tmp_path: Path) -> None:
     plain = celery.Celery("plain", set_as_current=False).conf
     assert conf.broker_url == "redis://localhost:6379/7"
     for name in (
-        "result_backend", "task_acks_late", "task_reject_on_worker_lost",
+        "task_acks_late", "task_reject_on_worker_lost",
         "worker_prefetch_multiplier", "broker_transport_options", "beat_schedule_filename",
     ):  # fmt: skip
         assert conf[name] == plain[name]

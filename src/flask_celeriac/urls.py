@@ -1,0 +1,72 @@
+"""Whether the URLs of broker, results and records name something there is."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from importlib.metadata import entry_points
+from typing import Any
+
+from celery.app.backends import BACKEND_ALIASES
+from kombu.transport import TRANSPORT_ALIASES
+
+from .config import Settings
+from .errors import ConfigError
+
+#: SQLAlchemy's names, which Celery knows behind ``db+`` only.
+_DATABASES = ("sqlite", "postgresql", "postgres", "mysql", "mariadb", "oracle", "mssql")
+
+
+def check(settings: Settings) -> None:
+    """Check every URL of the configuration as far as that needs no server.
+
+    :raises ConfigError: one can never work; the message names it by where it was set, not by its
+        value, which may hold a password
+    """
+    for key in ("broker_url", "broker_read_url", "broker_write_url"):
+        for scheme in _schemes(settings.celery.get(key)):
+            _check(settings, key, scheme, TRANSPORT_ALIASES, "broker")
+    for scheme in _schemes(settings.celery.get("result_backend")):
+        found = entry_points(group="celery.result_backends")
+        known = {*BACKEND_ALIASES, *(point.name for point in found)}
+        _check(settings, "result_backend", scheme, known, "result backend")
+    if settings.options.database:
+        _check_database(settings)
+
+
+def _schemes(value: Any) -> Iterable[str]:
+    urls = value if isinstance(value, (list, tuple)) else str(value or "").split(";")
+    for url in urls:
+        if isinstance(url, str) and "://" in url:
+            yield url.partition("://")[0]
+
+
+def _check(settings: Settings, key: str, scheme: str, known: Iterable[str], what: str) -> None:
+    name = scheme.partition("+")[0]
+    if name in known or "." in name or ":" in name:  # a dotted path is the user's own
+        return
+    if what == "result backend" and name in _DATABASES:
+        hint = f'write "db+{scheme}://", or set CELERIAC_DATABASE instead'
+    else:
+        close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+        hint = f'did you mean "{close[0]}://"?' if close else f"known are {', '.join(known)}"
+    raise ConfigError(f'{settings.origins[key]}: there is no {what} called "{name}": {hint}')
+
+
+def _check_database(settings: Settings) -> None:
+    from .database import UnknownDatabase, driver_of
+
+    origin = settings.origins["CELERIAC_DATABASE"]
+    try:
+        driver_of(str(settings.options.database))
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"{origin}: its driver {error.name!r} is not installed: `pip install"
+            " 'flask-celeriac[postgres]'` (or [mysql]) brings one, for URLs that begin with"
+            " postgresql+psycopg:// (or mysql+pymysql://)"
+        ) from None
+    except UnknownDatabase as error:
+        raise ConfigError(
+            f"{origin}: SQLAlchemy does not know such a database ({error}): write"
+            " postgresql+psycopg://, mysql+pymysql:// or the like"
+        ) from None

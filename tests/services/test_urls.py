@@ -1,0 +1,66 @@
+"""URLs that can never work are refused where they are configured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery.result import AsyncResult
+from flask import Flask
+
+from flask_celeriac import Celeriac, ConfigError
+from flask_celeriac.errors import ResultsDisabledError
+
+
+def flask_app(tmp_path: Path, **config: Any) -> Flask:
+    app = Flask("shop", instance_path=str(tmp_path))
+    app.config.update(config)
+    return app
+
+
+@pytest.mark.parametrize(
+    ("key", "url", "words"),
+    [
+        ("CELERY_BROKER_URL", "redsi://:secret@localhost", 'did you mean "redis://"'),
+        ("CELERY_BROKER_URL", "amqp://one;nothing://two", '"nothing"'),
+        ("CELERY_RESULT_BACKEND", "sqlite:///x.db", 'write "db+sqlite://"'),
+        ("CELERY_RESULT_BACKEND", "mongo://h/x", 'did you mean "mongodb://"'),
+        ("CELERIAC_DATABASE", "postgres://u:secret@h/x", "write postgresql+psycopg://"),
+        ("CELERIAC_DATABASE", "oracle://u:secret@h/x", "'oracledb' is not installed"),
+    ],
+)
+def test_a_url_that_can_never_work_is_refused(
+    tmp_path: Path, key: str, url: str, words: str
+) -> None:
+    app = flask_app(tmp_path, **{key: url})
+    with pytest.raises(ConfigError) as caught:
+        Celeriac(app)
+    message = str(caught.value)
+    assert key in message
+    assert words in message
+    assert "secret" not in message
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"broker_url": ["redis://a", "redis://b"], "result_backend": "redis"},
+        {"broker_url": "sqla+sqlite:///x.db", "result_backend": "db+sqlite:///x.db"},
+        {"broker_url": "memory://", "result_backend": "cache+memory://"},
+        {"broker_url": "amqp://", "result_backend": "rpc://"},
+        {"broker_url": "localhost", "result_backend": "celery.backends.redis:RedisBackend"},
+    ],
+)
+def test_what_celery_knows_passes(tmp_path: Path, config: dict[str, Any]) -> None:
+    Celeriac(flask_app(tmp_path, CELERY=config))
+
+
+def test_a_broker_without_results_says_what_to_set(tmp_path: Path) -> None:
+    app = flask_app(tmp_path, CELERY_BROKER_URL="memory://")
+    Celeriac(app)
+    with app.app_context():
+        result: AsyncResult[Any] = AsyncResult("one")
+        for ask in (lambda: result.state, lambda: result.result, result.get):
+            with pytest.raises(ResultsDisabledError, match="CELERY_RESULT_BACKEND"):
+                ask()

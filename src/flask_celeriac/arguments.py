@@ -10,14 +10,26 @@ from typing import Any
 from kombu import serialization
 from kombu.exceptions import EncodeError
 
-from .errors import UnserializableArgumentError
+from . import errors
 
 
-class RefusedArgumentError(UnserializableArgumentError, EncodeError):
+class UnserializableArgumentError(errors.UnserializableArgumentError, EncodeError):
     """A task's argument cannot be serialized: pass an id or plain data instead of the object.
 
     Also kombu's error for the same thing, which Celery handles where a worker sends a callback.
     """
+
+    # People see, and results name, the documented class.
+    __module__ = errors.__name__
+
+    def __reduce__(self) -> Any:
+        # By its name, pickle would find the documented class instead of this one.
+        _, *rest = super().__reduce__()
+        return _unpickled, *rest
+
+
+def _unpickled(*args: object) -> UnserializableArgumentError:
+    return UnserializableArgumentError(*args)
 
 
 def refuse(
@@ -34,7 +46,7 @@ def refuse(
     :param embedded: signatures that travel in the same message, by option name
     :raises UnserializableArgumentError: names the task, the path to the argument and its type
     """
-    if isinstance(error, UnserializableArgumentError):
+    if isinstance(error, errors.UnserializableArgumentError):
         return
     roots = {"args": args or (), "kwargs": kwargs or {}, **(embedded or {})}
     for name, value in roots.items():
@@ -42,7 +54,8 @@ def refuse(
             path, culprit = _find(name, value, serializer)
             kind = type(culprit).__name__
             message = f"{task_name}: {path}: {kind} — {_remedy(culprit)}"
-            raise RefusedArgumentError(message) from error
+            # What the serializer said; kombu's error in between only repeats it.
+            raise UnserializableArgumentError(message) from error.__context__
 
 
 def _fits(value: Any, serializer: str) -> bool:

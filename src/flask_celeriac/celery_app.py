@@ -63,8 +63,9 @@ class FlaskCelery(Celery[Any]):
 
         Unlike Celery's, this names no application for good: whatever asks Celery for its current
         application (``shared_task``, ``AsyncResult``, ``celery.current_app``) gets the one of
-        ``flask.current_app``, in any thread; without an application context, the one that was
-        made or started last.
+        ``flask.current_app``, in any thread, or :exc:`~flask_celeriac.errors.NotInitializedError`
+        where that has none; without an application context, the one that was made or started
+        last.
         """
         _remember(self)
         Celery.set_default(cast("Celery[Any]", _current_app))
@@ -135,10 +136,19 @@ def _remember(app: FlaskCelery) -> None:
 
 
 def _resolve() -> Celery[Any]:
+    """The application that Celery's own current application stands for.
+
+    :raises NotInitializedError: ``flask.current_app`` has none; another's would be the wrong one
+    """
     if flask.has_app_context():
         found = flask.current_app.extensions.get("celery")
         if isinstance(found, Celery):
             return found
+        raise NotInitializedError(
+            f"The Flask application {flask.current_app.name!r} has no Celery: call "
+            "celeriac.init_app(app) in its factory, or do this in the context of an application "
+            "that has one."
+        )
     return next(alive(), None) or _fallback()
 
 

@@ -99,8 +99,8 @@ def resolve(
     :param base_dir: where a relative ``CELERIAC_CONFIG_FILE`` counts from; None is the working
         directory.
     :raises ConfigError: a value that can never work, an unknown key of ours, a file that cannot
-        be read. An unknown key of Celery's and two spellings that disagree only warn, with
-        :exc:`~flask_celeriac.ConfigWarning`.
+        be read. An unknown key of Celery's and two spellings that disagree, in one place or
+        both in ``app.config``, only warn, with :exc:`~flask_celeriac.ConfigWarning`.
 
     .. versionadded:: 0.1
     """
@@ -125,6 +125,7 @@ class _Resolution:
         self._values: dict[str, Any] = {}
         self._origins: dict[str, Origin] = {}
         self._warned: set[str] = set()
+        self._overruled: dict[str, tuple[Origin, Any]] = {}
         self._file: tuple[str, Origin] | None = None
 
     def config_file(
@@ -153,7 +154,7 @@ class _Resolution:
 
     def add(self, level: list[Given]) -> None:
         """Lay one level over those below it."""
-        chosen: dict[str, tuple[Given, Any]] = {}
+        chosen: dict[str, tuple[Origin, Any]] = {}
         for given in sorted(level, key=lambda given: given.rank):
             if given.name is None:
                 self._warn_unknown(given)
@@ -164,12 +165,15 @@ class _Resolution:
             if _says_nothing(name, value):
                 continue
             if name not in chosen:
-                chosen[name] = (given, value)
+                chosen[name] = (given.origin, value)
             elif not equal(chosen[name][1], value):
-                self._warn_conflict(name, chosen[name], (given, value))
-        for name, (given, value) in chosen.items():
+                _warn_conflict(name, chosen[name], (given.origin, value))
+        for name, (origin, value) in chosen.items():
+            below = self._origins.get(name)
+            if below and (below.level, origin.level) == ("flat", "CELERY"):
+                self._overruled[name] = below, self._values[name]
             self._values[name] = value
-            self._origins[name] = given.origin
+            self._origins[name] = origin
 
     def _convert(self, name: str, given: Given) -> Any:
         where = str(given.origin)
@@ -196,6 +200,7 @@ class _Resolution:
                 own[key] = value
         if self._file:
             own["config_file"], self._origins["CELERIAC_CONFIG_FILE"] = self._file
+        self._warn_overruled()
         return Settings(celery, self._origins, CeleriacOptions(**own))
 
     def _warn_unknown(self, given: Given) -> None:
@@ -204,14 +209,12 @@ class _Resolution:
             hint = keys.unknown(given.spelling, flat=given.is_flat)
             _warn(f"{given.origin} is unknown to Celery: {hint}")
 
-    def _warn_conflict(
-        self, name: str, winner: tuple[Given, Any], loser: tuple[Given, Any]
-    ) -> None:
-        _warn(
-            f"{winner[0].origin} = {mask(winner[1], name)!r} and "
-            f"{loser[0].origin} = {mask(loser[1], name)!r} both give {name}: "
-            "the first wins, remove the other"
-        )
+    def _warn_overruled(self) -> None:
+        """Both stand in ``app.config``; what overrides them from outside is meant to."""
+        for name, loser in self._overruled.items():
+            winner = self._origins[name], self._values[name]
+            if winner[0].level == "CELERY" and not equal(winner[1], loser[1]):
+                _warn_conflict(name, winner, loser)
 
 
 def effective(settings: Settings, conf: Mapping[str, Any], *, defaults: bool = False) -> list[Row]:
@@ -297,6 +300,13 @@ def _short(path: str) -> str:
         return str(Path(path).relative_to(os.getcwd()))
     except ValueError:
         return path
+
+
+def _warn_conflict(name: str, winner: tuple[Origin, Any], loser: tuple[Origin, Any]) -> None:
+    _warn(
+        f"{winner[0]} = {mask(winner[1], name)!r} and {loser[0]} = {mask(loser[1], name)!r} "
+        f"both give {name}: the first wins, remove the other"
+    )
 
 
 def _warn(message: str) -> None:

@@ -145,6 +145,26 @@ def test_an_app_without_celeriac_is_told_what_to_call(tmp_path: Path, command: s
     assert "Traceback" not in result.stderr
 
 
+BROKEN = """
+from flask import Flask
+from flask_celeriac import Celeriac
+
+app = Flask(__name__)
+app.config["CELERY"] = {"worker_prefetch_multiplier": "many"}
+Celeriac(app)
+"""
+
+
+@pytest.mark.parametrize("command", ["worker", "beat", "config"])
+def test_a_configuration_that_cannot_be_used_is_one_line(tmp_path: Path, command: str) -> None:
+    (tmp_path / "app.py").write_text(BROKEN)
+    result = ask(*FLASK, "celery", command, cwd=tmp_path)
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert line.startswith('Error: app.config["CELERY"]["worker_prefetch_multiplier"]: ')
+    assert "takes a whole number, not 'many'" in line
+
+
 def test_something_else_under_celerys_name_is_named(tmp_path: Path) -> None:
     text = "from flask import Flask\napp = Flask(__name__)\napp.extensions['celery'] = app\n"
     (tmp_path / "app.py").write_text(text)

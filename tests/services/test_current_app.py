@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -15,11 +16,15 @@ from celery.result import AsyncResult
 from flask import Flask, current_app
 
 from flask_celeriac import Celeriac
+from flask_celeriac.errors import NotInitializedError
 
 from .conftest import MakeApp, working
 
 
-@shared_task(name="current_app.whose")
+whose_name = "current_app.whose"
+
+
+@shared_task(name=whose_name)
 def whose() -> str:
     return current_app.name
 
@@ -117,3 +122,50 @@ def test_a_plain_celery_in_extensions_counts(two: tuple[Flask, Flask]) -> None:
     app.extensions["celery"] = plain
     with app.app_context():
         assert celery.current_app == plain
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda: whose.delay(),
+        lambda: whose.name,
+        lambda: AsyncResult("some-id"),
+        lambda: celery.signature("some.task").delay(),
+        lambda: celery.current_app.conf,
+    ],
+    ids=["delay", "attribute", "AsyncResult", "signature", "current_app"],
+)
+def test_in_an_application_without_celery_no_other_takes_its_place(
+    two: tuple[Flask, Flask], use: Callable[[], object]
+) -> None:
+    says = r"'plain' has no Celery: call celeriac\.init_app\(app\)"
+    with Flask("plain").app_context(), pytest.raises(NotInitializedError, match=says):
+        use()
+
+
+def test_in_an_application_without_celery_tasks_can_be_declared(two: tuple[Flask, Flask]) -> None:
+    with Flask("plain").app_context():
+
+        @shared_task(name="current_app.declared_in_plain")
+        def declared() -> str:
+            return current_app.name
+
+        celery.chain(celery.signature("some.task"), celery.group(celery.signature("other.task")))
+        assert bool(celery.current_app) is True
+        assert declared
+    with two[0].app_context():
+        assert declared.app == two[0].extensions["celery"]
+
+
+def test_in_an_application_without_celery_another_can_be_named(two: tuple[Flask, Flask]) -> None:
+    first = two[0].extensions["celery"]
+    with working(two[0]), Flask("plain").app_context():
+        assert first.tasks[whose_name].delay().get(timeout=10) == "first"
+        assert first.send_task(whose_name).get(timeout=10) == "first"
+
+
+def test_an_application_can_be_initialised_in_its_own_context(two: tuple[Flask, Flask]) -> None:
+    app = Flask("third", instance_path=two[0].instance_path)
+    with app.app_context():
+        Celeriac(app)
+        assert all(found == app.extensions["celery"] for found in seen())

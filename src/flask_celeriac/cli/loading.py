@@ -8,7 +8,7 @@ import click
 from flask import Flask
 from flask.cli import ScriptInfo
 
-from ..errors import NotInitializedError
+from ..errors import CeleriacError, NotInitializedError
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -27,8 +27,14 @@ class AppOptionHint(click.Command):
 
 
 def load_app(ctx: click.Context) -> Flask:
-    """The Flask application that ``flask --app`` names. No app context is pushed."""
-    return ctx.ensure_object(ScriptInfo).load_app()
+    """The Flask application that ``flask --app`` names. No app context is pushed.
+
+    :raises click.ClickException: making it raised one of our errors, whose message says it all.
+    """
+    try:
+        return ctx.ensure_object(ScriptInfo).load_app()
+    except CeleriacError as error:
+        raise click.ClickException(_plain(error)) from error
 
 
 def load_celery(ctx: click.Context) -> Celery[Any]:
@@ -53,7 +59,11 @@ def load_celery(ctx: click.Context) -> Celery[Any]:
 
 def not_initialized() -> str:
     """What to say of an application that has no Celery."""
-    return str(NotInitializedError()).replace("``", "")
+    return _plain(NotInitializedError())
+
+
+def _plain(error: CeleriacError) -> str:
+    return str(error).replace("``", "")
 
 
 def app_option_error(

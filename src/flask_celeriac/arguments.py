@@ -24,8 +24,7 @@ class UnserializableArgumentError(errors.UnserializableArgumentError, EncodeErro
 
     def __reduce__(self) -> Any:
         # By its name, pickle would find the documented class instead of this one.
-        _, *rest = super().__reduce__()
-        return _unpickled, *rest
+        return _unpickled, self.args, self.__dict__
 
 
 def _unpickled(*args: object) -> UnserializableArgumentError:

@@ -101,27 +101,6 @@ def test_a_section_that_holds_no_settings_is_refused(value: object) -> None:
     assert "secret" not in str(error.value)
 
 
-def test_levels_from_the_weakest_to_the_strongest(tmp_path: Any) -> None:
-    file = tmp_path / "c.json"
-    file.write_text('{"celery": {"broker_url": "file"}}')
-    config: dict[str, Any] = {"CELERIAC_CONFIG_FILE": str(file)}
-    environ: dict[str, str] = {}
-    options: dict[str, str] = {}
-    steps: list[tuple[str, Any]] = [
-        ("file", lambda: None),
-        ("flat", lambda: config.update(CELERY_BROKER_URL="flat")),
-        ("CELERY", lambda: config.update(CELERY={"broker_url": "CELERY"})),
-        ("FLASK_CELERY__", lambda: environ.update(FLASK_CELERY__broker_url="FLASK_CELERY__")),
-        ("options", lambda: options.update(broker_url="options")),
-        ("environment", lambda: environ.update(CELERY_BROKER_URL="environment")),
-    ]
-    for level, add in steps:
-        add()
-        found = resolve(config, options=options, environ=environ)
-        assert found.celery["broker_url"] == level
-        assert found.origins["broker_url"].level == level
-
-
 @pytest.mark.parametrize(
     ("level", "text"),
     [
@@ -346,6 +325,7 @@ def test_the_configuration_is_only_read() -> None:
 
 
 class TestOwnKeys:
+    @pytest.mark.filterwarnings("ignore:.* both give CELERIAC_URL_BASE")
     def test_every_level(self, tmp_path: Any) -> None:
         file = tmp_path / "c.yaml"
         file.write_text("celeriac: {durability: full}\nCELERIAC_URL_BASE: http://file/\n")

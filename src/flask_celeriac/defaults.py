@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from .directories import make_private
+from .errors import StorageError
 
 if TYPE_CHECKING:
     from .celery_app import FlaskCelery
@@ -53,8 +54,7 @@ def _defaults(celery_app: FlaskCelery, settings: Settings, instance_path: str) -
     if not broker_url:
         broker_url = ours["broker_url"] = _embedded_url(folder)
     if _is_embedded(broker_url):
-        # Beat opens its schedule there before anything opens the broker.
-        make_private(folder)
+        _make_folder(folder)
         ours.update(EMBEDDED)
         ours["broker_transport_options"] = {"durability": settings.options.durability}
         ours["beat_schedule_filename"] = os.path.join(folder, "beat-schedule")
@@ -67,6 +67,17 @@ def _defaults(celery_app: FlaskCelery, settings: Settings, instance_path: str) -
         ours["result_backend"] = f"celeriac+{settings.options.database}"
     # Celery lays these over what config_from_object() brings.
     return {name: value for name, value in ours.items() if not conf.value_set_for(name)}
+
+
+def _make_folder(folder: str) -> None:
+    """Make the folder of the file: beat opens its schedule there before anything opens the file."""
+    try:
+        make_private(folder)
+    except OSError as error:
+        raise StorageError(
+            f"{folder} cannot be made ({error.strerror or error}): give"
+            " Flask(instance_path=...) a folder that this user may write, or set CELERY_BROKER_URL"
+        ) from error
 
 
 def _is_embedded(broker_url: object) -> bool:

@@ -25,7 +25,8 @@ def check(settings: Settings) -> None:
     """
     for key in ("broker_url", "broker_read_url", "broker_write_url"):
         for scheme in _schemes(settings.celery.get(key)):
-            _check(settings, key, scheme, TRANSPORT_ALIASES, "broker")
+            known = {*TRANSPORT_ALIASES, *map(str.lower, TRANSPORT_ALIASES)}
+            _check(settings, key, scheme.lower(), known, "broker")
     for scheme in _schemes(settings.celery.get("result_backend")):
         found = entry_points(group="celery.result_backends")
         known = {*BACKEND_ALIASES, *(point.name for point in found)}
@@ -47,9 +48,12 @@ def _check(settings: Settings, key: str, scheme: str, known: Iterable[str], what
         return
     if what == "result backend" and name in _DATABASES:
         hint = f'write "db+{scheme}://", or set CELERIAC_DATABASE instead'
+    elif what == "result backend" and name in ("amqp", "amqps", "pyamqp"):
+        hint = 'write "rpc://" for results in messages'
     else:
-        close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-        hint = f'did you mean "{close[0]}://"?' if close else f"known are {', '.join(known)}"
+        close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+        choice = ", ".join(sorted(known))
+        hint = f'did you mean "{close[0]}://"?' if close else f"there are {choice}"
     raise ConfigError(f'{settings.origins[key]}: there is no {what} called "{name}": {hint}')
 
 

@@ -10,7 +10,7 @@ from celery.result import AsyncResult
 from flask import Flask
 
 from flask_celeriac import Celeriac, ConfigError
-from flask_celeriac.errors import ResultsDisabledError
+from flask_celeriac.errors import ResultsDisabledError, StorageError
 
 
 def flask_app(tmp_path: Path, **config: Any) -> Flask:
@@ -49,6 +49,7 @@ def test_a_url_that_can_never_work_is_refused(
         {"broker_url": "sqla+sqlite:///x.db", "result_backend": "db+sqlite:///x.db"},
         {"broker_url": "memory://", "result_backend": "cache+memory://"},
         {"broker_url": "amqp://", "result_backend": "rpc://"},
+        {"broker_url": "AMQP://guest@host//"},
         {"broker_url": "localhost", "result_backend": "celery.backends.redis:RedisBackend"},
     ],
 )
@@ -64,3 +65,11 @@ def test_a_broker_without_results_says_what_to_set(tmp_path: Path) -> None:
         for ask in (lambda: result.state, lambda: result.result, result.get):
             with pytest.raises(ResultsDisabledError, match="CELERY_RESULT_BACKEND"):
                 ask()
+
+
+def test_an_instance_folder_that_cannot_be_made_is_told_with_the_remedy(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    app = flask_app(tmp_path / "file" / "instance")
+    Celeriac(app)
+    with pytest.raises(StorageError, match="instance_path=.*CELERY_BROKER_URL"):
+        _ = app.extensions["celery"].conf.broker_url

@@ -82,7 +82,7 @@ def _forkable(ctx: click.Context, param: click.Parameter, value: str | None) -> 
 @click.option(
     "--port",
     "-p",
-    type=int,
+    type=click.IntRange(0, 65535),
     default=5000,
     envvar="FLASK_RUN_PORT",
     show_default=True,

@@ -71,5 +71,5 @@ def test_an_instance_folder_that_cannot_be_made_is_told_with_the_remedy(tmp_path
     (tmp_path / "file").touch()
     app = flask_app(tmp_path / "file" / "instance")
     Celeriac(app)
-    with pytest.raises(StorageError, match="instance_path=.*CELERY_BROKER_URL"):
+    with pytest.raises(StorageError, match=r"instance_path=.*CELERY_BROKER_URL"):
         _ = app.extensions["celery"].conf.broker_url

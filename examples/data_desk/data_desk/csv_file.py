@@ -51,7 +51,10 @@ def detect(path: Path) -> Format:
     notes = []
     if not decodes:
         if encoding != "utf-8":
-            raise UnreadableFile(f"The file says it is {encoding}, but it cannot be decoded.")
+            raise UnreadableFile(
+                f"The file says it is {encoding}, but it cannot be decoded."
+                " Save it as UTF-8 and upload it again."
+            )
         encoding = "cp1252"
         lines, decodes = _scan(path, encoding)
         if not decodes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar, cast, overload
+from weakref import WeakKeyDictionary
 
 from celery.local import Proxy
 from werkzeug.local import LocalProxy
@@ -64,11 +65,16 @@ class Declaration:
         self.routing = {name: options.pop(name) for name in ROUTING if name in options}
         self.options = options
         self.find_app = find_app
+        self._names: WeakKeyDictionary[FlaskCelery, str] = WeakKeyDictionary()
 
     def name_on(self, app: FlaskCelery) -> str:
         """The task's name on an application."""
-        given: str | None = self.options.get("name")
-        return given or app.gen_task_name(self.fun.__name__, self.fun.__module__)
+        name = self._names.get(app)
+        if name is None:
+            given: str | None = self.options.get("name")
+            name = given or app.gen_task_name(self.fun.__name__, self.fun.__module__)
+            self._names[app] = name
+        return name
 
     def register(self, app: FlaskCelery) -> None:
         """Make it a task of an application, once that application knows its Task class."""

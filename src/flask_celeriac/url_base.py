@@ -22,14 +22,19 @@ def carry(celery_app: FlaskCelery, options: dict[str, Any]) -> None:
 
     What the caller put into ``headers`` stays. Nothing is carried where a base is configured.
     """
-    if celery_app.url_base is not None:
-        return
     headers = options.get("headers")
     if headers and HEADER in headers:
         return
-    root = _of_request(celery_app) or _of_running_task(celery_app)
+    root = here(celery_app)
     if root is not None:
         options["headers"] = {**(headers or {}), HEADER: root}
+
+
+def here(celery_app: FlaskCelery) -> str | None:
+    """The URL root that a message sent here and now carries."""
+    if celery_app.url_base is not None:
+        return None
+    return _of_request(celery_app) or _of_running_task(celery_app)
 
 
 def carried(request: Context) -> str | None:

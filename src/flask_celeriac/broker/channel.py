@@ -15,7 +15,8 @@ from kombu.transport import base as _base
 from kombu.transport import virtual as _virtual
 
 from ..errors import StorageError
-from . import membership, queries
+from . import membership, queries, template
+from .batch import Batch
 from .envelope import pack, unpack
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]
 
     QoS = QoS
     supports_fanout = True
+    supports_batch_publish = True
     do_restore = False
     body_encoding = None
     from_transport_options = ()
@@ -91,12 +93,19 @@ class Channel(virtual.Channel):  # type: ignore[misc]
         """Tags are given out with claims, not when a message is put."""
         return
 
-    def _put(self, queue: str, message: dict[str, Any], **_: Any) -> None:
+    def _put(
+        self, queue: str, message: dict[str, Any], batch: Batch | None = None, **_: Any
+    ) -> None:
         row = pack(queue, message, self._get_message_priority(message), self._ttl(queue))
-        self.file.check_room()
-        with self.file.connection(self.store.put_mode) as db:
-            queries.put(db, row)
-        self.store.ring()
+        if batch is not None:
+            batch.rows.append(row)
+            return
+        template.record(self.store, row)
+        self.store.put(row)
+
+    def create_publish_batch(self, max_size: int) -> Batch:
+        """What ``kombu.Producer.batch()`` collects in."""
+        return Batch(self, max_size)
 
     def _put_fanout(
         self, exchange: str, message: dict[str, Any], routing_key: str, **_: Any

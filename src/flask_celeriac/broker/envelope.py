@@ -13,7 +13,8 @@ from kombu.utils.json import loads as kombu_loads
 
 from .queries import Claimed, Row
 
-_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+#: JSON as this room writes it.
+encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 _decode = json.JSONDecoder().decode
 #: How kombu's JSON marks what plain JSON has no word for.
 _KOMBU_MARK = '"__type__"'
@@ -34,7 +35,7 @@ def pack(queue: str, message: dict[str, Any], priority: int, ttl: float | None) 
         "content-encoding": message["content-encoding"],
     }
     try:
-        text = _encode(envelope)
+        text = encode(envelope)
     except TypeError:
         text = kombu_dumps(envelope)
     return Row(

@@ -9,9 +9,10 @@ releases must name it, so a claim that was taken away can do nothing any more.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import apsw
+if TYPE_CHECKING:
+    import apsw
 
 VERSION = 1
 

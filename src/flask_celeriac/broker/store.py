@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .. import sqlite
@@ -52,6 +53,26 @@ class Store:
                 f"{self.path} was written by a newer Flask-Celeriac (schema {found}, this one knows"
                 f" {queries.VERSION}): upgrade flask-celeriac here too"
             )
+
+    def put(self, row: queries.Row) -> None:
+        """Add a message, and wake the consumers.
+
+        :raises StorageError: it is not in the queue.
+        """
+        self.file.check_room()
+        with self.file.connection(self.put_mode) as db:
+            queries.put(db, row)
+        self.ring()
+
+    def put_many(self, rows: Sequence[queries.Row]) -> None:
+        """Add messages in one transaction, and wake the consumers.
+
+        :raises StorageError: none of them is in the queue.
+        """
+        self.file.check_room()
+        with self.file.transaction(self.put_mode) as db:
+            queries.put_many(db, rows)
+        self.ring()
 
     def ring(self) -> None:
         """Wake every consumer: there is a message, or a time to wait for."""

@@ -40,7 +40,9 @@ class Transport(virtual.Transport):  # type: ignore[misc]
         asynchronous=True,
         exchange_type=frozenset(["direct", "topic", "fanout"]),
         heartbeats=False,
+        batch_publish=True,
     )
+    supports_batch_publish = True
     connection_errors = (StorageError,)
     channel_errors = ()
     can_parse_url = True

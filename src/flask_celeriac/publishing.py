@@ -1,0 +1,264 @@
+"""The short way to publish: a plain call of a task, without making Celery's message anew.
+
+The first plain call of a task goes Celery's way, and the row it ends as is learned. From then on
+a plain call fills that row in, as long as nothing says otherwise: other settings, a receiver of the
+publishing signals, a router that looks at arguments, a task that is running. Whatever fails here
+is done again Celery's way, which knows how to retry and how to complain.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any, cast
+
+import celery
+from celery.app.amqp import AMQP
+from celery.app.routes import MapRoute
+from celery.backends.base import Backend
+from celery.signals import after_task_publish, before_task_publish, task_sent
+from celery.utils.saferepr import saferepr
+from kombu import serialization
+from kombu.exceptions import EncodeError
+from kombu.utils.uuid import uuid
+
+from . import url_base
+from .broker import template
+from .errors import StorageError
+
+if TYPE_CHECKING:
+    from celery.result import AsyncResult
+
+    from .broker.queries import Row
+    from .broker.store import Store
+    from .celery_app import FlaskCelery
+    from .task import Task
+
+#: Calls that :func:`send_many` puts in one transaction.
+BATCH = 500
+#: The longest text that is written out in a message's headers without measuring.
+_SHORT = 100
+_NUMBERS = (int, float, bool, type(None))
+#: What travels in a body for callbacks, error callbacks, chain and chord.
+_NOTHING_EMBEDDED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
+_SIGNALS: tuple[Any, ...] = (before_task_publish, after_task_publish, task_sent)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How plain calls of a task are published.
+
+    :param template: None when they have to go Celery's way
+    """
+
+    store: Store | None
+    template: template.Template | None
+    serializer: str
+    maxlevels: int
+    ignore_result: bool
+    settings: dict[str, Any]
+    sources: int
+    process: int
+
+    def holds(self, task: Task[..., Any]) -> bool:
+        """Whether everything it was learned from is still so."""
+        conf: Any = task.app.conf
+        return (
+            conf.changes == self.settings
+            and len(conf.maps) == self.sources
+            and task.ignore_result is self.ignore_result
+            and os.getpid() == self.process
+        )
+
+    def row(self, task: Task[..., Any], call: tuple[Any, Any], task_id: str, root: Any) -> Row:
+        """The message of a call.
+
+        :raises EncodeError: an argument cannot be serialized
+        """
+        args, kwargs = call
+        body = (args, kwargs, _NOTHING_EMBEDDED)
+        _, _, data = serialization.dumps(body, serializer=self.serializer)
+        fields = {
+            "id": task_id,
+            "args": _repr(args, self.maxlevels) if args else "()",
+            "kwargs": saferepr(kwargs, AMQP.kwargsrepr_maxsize, self.maxlevels) if kwargs else "{}",
+            "reply_to": task.app.thread_oid,
+        }
+        if root is not None:
+            fields["header"] = root
+        assert self.template is not None
+        return self.template.make(fields, data)
+
+
+def send(task: Task[..., Any], args: Any, kwargs: Any) -> AsyncResult[Any] | None:
+    """Publish a plain call the short way.
+
+    :return: None when it has to go Celery's way; nothing was sent then
+    """
+    root = url_base.here(cast("FlaskCelery", task.app))
+    plan = _plan(task, root)
+    if plan is None or plan.store is None:
+        return None
+    task_id = uuid()
+    try:
+        plan.store.put(plan.row(task, _checked(task, args, kwargs), task_id, root))
+    except (EncodeError, StorageError, TypeError):
+        return None
+    result = task.AsyncResult(task_id)
+    result.ignored = plan.ignore_result
+    return result
+
+
+def send_learning(task: Task[..., Any], args: Any, kwargs: Any, sender: Any) -> AsyncResult[Any]:
+    """Publish a plain call Celery's way, and learn from it.
+
+    :param sender: Celery's ``apply_async``
+    """
+    root = url_base.here(cast("FlaskCelery", task.app))
+    if (root is not None) in _plans(task) or not _is_plain(task):
+        result: AsyncResult[Any] = sender(args, kwargs)
+        return result
+    with template.recorded() as rows:
+        result = sender(args, kwargs)
+    conf: Any = task.app.conf
+    store = learned = None
+    if len(rows) == 1 and rows[0][1].task_id == result.id and _may_be_learned(task):
+        store, row = rows[0]
+        learned = template.Template.learn(row, url_base.HEADER)
+    _plans(task)[root is not None] = Plan(
+        store=store if learned else None,
+        template=learned,
+        serializer=task.serializer or conf.task_serializer,
+        maxlevels=conf.task_repr_maxlevels,
+        ignore_result=task.ignore_result,
+        settings=dict(conf.changes),
+        sources=len(conf.maps),
+        process=os.getpid(),
+    )
+    return result
+
+
+def send_many(task: Task[..., Any], calls: Iterable[Any], ids: Iterable[str] | None) -> int:
+    """Publish many plain calls, some hundred in a transaction.
+
+    :return: how many
+    """
+    pending = _pairs(calls, ids)
+    sent = 0
+    while batch := list(islice(pending, BATCH)):
+        _send_batch(task, batch)
+        sent += len(batch)
+    return sent
+
+
+def _send_batch(task: Task[..., Any], batch: list[tuple[tuple[Any, Any], str]]) -> None:
+    root = url_base.here(cast("FlaskCelery", task.app))
+    plan = _plan(task, root)
+    if plan is not None and plan.store is not None:
+        try:
+            rows = [plan.row(task, _checked(task, *call), task_id, root) for call, task_id in batch]
+            plan.store.put_many(rows)
+        except (EncodeError, StorageError, TypeError):
+            pass
+        else:
+            return
+    _send_batch_slowly(task, batch)
+
+
+def _send_batch_slowly(task: Task[..., Any], batch: list[tuple[tuple[Any, Any], str]]) -> None:
+    """Celery's way: no call of a batch is sent unless all of them can be."""
+    app: Any = task.app
+    if app.conf.task_always_eager:
+        for (args, kwargs), task_id in batch:
+            task.apply_async(args, kwargs, task_id=task_id)
+        return
+    with app.producer_or_acquire() as producer, producer.batch(max_size=len(batch)):
+        for (args, kwargs), task_id in batch:
+            task.apply_async(args, kwargs, task_id=task_id, producer=producer)
+
+
+def _pairs(
+    calls: Iterable[Any], ids: Iterable[str] | None
+) -> Iterator[tuple[tuple[Any, Any], str]]:
+    given = iter(ids) if ids is not None else None
+    for number, call in enumerate(calls):
+        if isinstance(call, Mapping):
+            arguments: tuple[Any, Any] = ((), dict(call))
+        elif isinstance(call, Sequence) and not isinstance(call, (str, bytes)):
+            arguments = (tuple(call), {})
+        else:
+            raise TypeError(
+                f"call {number} is {call!r}: give each call's arguments as a tuple, such as"
+                f" ({call!r},), or as a dict of keyword arguments"
+            )
+        yield arguments, uuid() if given is None else next(given)
+
+
+def _plans(task: Task[..., Any]) -> dict[bool, Plan]:
+    """How plain calls are published, without and with a request to carry the URL of."""
+    found: dict[bool, Plan] = task.__dict__.setdefault("_plans", {})
+    return found
+
+
+def _plan(task: Task[..., Any], root: str | None) -> Plan | None:
+    plans = _plans(task)
+    plan = plans.get(root is not None)
+    if plan is None or not _is_plain(task):
+        return None
+    if not plan.holds(task):
+        del plans[root is not None]
+        return None
+    return plan
+
+
+def _is_plain(task: Task[..., Any]) -> bool:
+    """Whether nobody has a say in what is published just now."""
+    return task.app.current_worker_task is None and not any(signal.receivers for signal in _SIGNALS)
+
+
+def _may_be_learned(task: Task[..., Any]) -> bool:
+    """Whether the next plain call would be published just as this one was."""
+    app: Any = task.app
+    kind: Any = type(task)
+    return (
+        not (app.conf.task_always_eager or app.conf.task_send_sent_event)
+        and type(app.amqp) is AMQP
+        and all(isinstance(route, MapRoute) for route in app.amqp.routes)
+        and kind.shadow_name is celery.Task.shadow_name
+        and kind._dump_pydantic_arguments is None
+        and (task.ignore_result or type(task.backend).on_task_call is Backend.on_task_call)
+    )
+
+
+def _checked(task: Task[..., Any], args: Any, kwargs: Any) -> tuple[Any, Any]:
+    """The arguments as they travel.
+
+    :raises TypeError: the task does not take them
+    """
+    args, kwargs = args or (), kwargs or {}
+    header = getattr(task, "__header__", None)
+    if task.typing and header is not None:
+        header(*args, **kwargs)
+    if not isinstance(args, (list, tuple)) or not isinstance(kwargs, Mapping):
+        raise TypeError
+    return args, kwargs
+
+
+def _repr(args: Sequence[Any], maxlevels: int) -> str:
+    """What :func:`saferepr` says of positional arguments, faster for what is often passed."""
+    if type(args) is tuple and len(args) <= 8:
+        parts = []
+        for value in args:
+            kind = type(value)
+            if kind is str and len(value) <= _SHORT:
+                quoted = value.replace("'", "\\'")
+                parts.append(f"'{quoted}'")
+            elif kind in _NUMBERS:
+                parts.append(str(value))
+            else:
+                break
+        else:
+            return f"({parts[0]},)" if len(parts) == 1 else f"({', '.join(parts)})"
+    return saferepr(args, AMQP.argsrepr_maxsize, maxlevels)

@@ -14,62 +14,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     import apsw
 
-VERSION = 1
-
-SCHEMA = """
-CREATE TABLE message (
-    id INTEGER PRIMARY KEY,
-    queue TEXT NOT NULL,
-    priority INTEGER NOT NULL,
-    task_id TEXT,
-    task TEXT,
-    due REAL,
-    expires REAL,
-    claim INTEGER,
-    claims INTEGER NOT NULL DEFAULT 0,
-    starts INTEGER NOT NULL DEFAULT 0,
-    created REAL NOT NULL,
-    envelope TEXT NOT NULL,
-    body BLOB
-);
-CREATE INDEX message_ready ON message (queue, priority DESC, id)
-    WHERE claim IS NULL AND due IS NULL;
-CREATE INDEX message_claimed ON message (claim) WHERE claim IS NOT NULL;
-CREATE INDEX message_due ON message (due) WHERE due IS NOT NULL;
-CREATE INDEX message_expires ON message (expires) WHERE expires IS NOT NULL;
-
-CREATE TABLE queue (
-    name TEXT PRIMARY KEY,
-    message_ttl REAL,
-    expires_after REAL,
-    auto_delete INTEGER NOT NULL DEFAULT 0,
-    used REAL NOT NULL
-) WITHOUT ROWID;
-
-CREATE TABLE binding (
-    exchange TEXT NOT NULL,
-    routing_key TEXT NOT NULL,
-    pattern TEXT NOT NULL,
-    queue TEXT NOT NULL,
-    PRIMARY KEY (exchange, queue, routing_key, pattern)
-) WITHOUT ROWID;
-
-CREATE TABLE process (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    pid INTEGER NOT NULL,
-    lock TEXT NOT NULL,
-    lease REAL NOT NULL
-);
-
-CREATE TABLE consumer (
-    process INTEGER NOT NULL,
-    tag TEXT NOT NULL,
-    queue TEXT NOT NULL,
-    PRIMARY KEY (process, tag, queue)
-) WITHOUT ROWID;
-CREATE INDEX consumer_queue ON consumer (queue);
-"""
-
 _CLAIM_BITS = 32
 _NEXT = """
     SELECT id FROM message
@@ -131,17 +75,6 @@ def _all(db: apsw.Connection, sql: str, parameters: tuple[Any, ...] = ()) -> lis
     return db.execute(sql, parameters).fetchall()
 
 
-def version(db: apsw.Connection) -> int:
-    """The schema version of the file, 0 when it is new."""
-    row = _one(db, "PRAGMA user_version")
-    return int(row[0])
-
-
-def create(db: apsw.Connection) -> None:
-    """Make the tables of a new file."""
-    db.execute(SCHEMA + f"PRAGMA user_version = {VERSION};")
-
-
 def put(db: apsw.Connection, row: Row) -> None:
     """Add a message."""
     db.execute(_PUT, row)
@@ -176,6 +109,13 @@ def ack(db: apsw.Connection, claims: Iterable[tuple[int, int]]) -> None:
 def release(db: apsw.Connection, claims: Iterable[tuple[int, int]]) -> None:
     """Make claimed messages ready again, in their old place; stale claims change nothing."""
     db.executemany("UPDATE message SET claim = NULL WHERE id = ? AND claim = ?", claims)
+
+
+def give_back(db: apsw.Connection, claims: Iterable[tuple[int, int]]) -> None:
+    """:func:`release` messages that nobody has seen: as if they had not been claimed."""
+    db.executemany(
+        "UPDATE message SET claim = NULL, claims = claims - 1 WHERE id = ? AND claim = ?", claims
+    )
 
 
 def release_owner(db: apsw.Connection, owner: int) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from .. import sqlite
 from ..doorbell import Ringer
 from ..errors import StorageError
-from . import queries
+from . import queries, schema
 
 if TYPE_CHECKING:
     import apsw
@@ -38,20 +38,20 @@ class Store:
         :raises StorageError: when it cannot be opened, or was written by a newer version.
         """
         with self.file.connection() as db:
-            found = queries.version(db)
-        if found == queries.VERSION:
+            found = schema.version(db)
+        if found == schema.VERSION:
             return
         with self.file.transaction() as db:
             self._upgrade(db)
 
     def _upgrade(self, db: apsw.Connection) -> None:
-        found = queries.version(db)  # another process may have been first
+        found = schema.version(db)  # another process may have been first
         if found == 0:
-            queries.create(db)
-        elif found > queries.VERSION:
+            schema.create(db)
+        elif found > schema.VERSION:
             raise StorageError(
                 f"{self.path} was written by a newer Flask-Celeriac (schema {found}, this one knows"
-                f" {queries.VERSION}): upgrade flask-celeriac here too"
+                f" {schema.VERSION}): upgrade flask-celeriac here too"
             )
 
     def put(self, row: queries.Row) -> None:

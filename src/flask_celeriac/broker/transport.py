@@ -10,11 +10,13 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import sqlite
+from ..backlog import backlog_at
 from ..doorbell import AVAILABLE, Bell
 from ..errors import StorageError
 from . import membership, orphans, queries
-from .channel import Channel, virtual
+from .channel import Channel
 from .store import Store, store_at
+from .topology import virtual
 
 #: Seconds between looks at the file and at other processes' lives, rung or not.
 FALLBACK = 1.0
@@ -55,6 +57,8 @@ class Transport(virtual.Transport):  # type: ignore[misc]
         self._due: float | None = None
         self._due_timer: Any = None
         self._leave_loop: Callable[[], None] | None = None
+        self._loop: Any = None
+        self._turning = self._turn_is_due = False
         #: Seconds messages may stay in the queues this connection has met.
         self.ttls: dict[str, float | None] = {}
         #: Whether a worker's event loop drives this connection.
@@ -104,17 +108,25 @@ class Transport(virtual.Transport):  # type: ignore[misc]
         """Let a worker's event loop drive this connection."""
         self.listen()
         self.in_event_loop = True
+        self._loop = loop
+        backlog = backlog_at(self.store.path)
+        backlog.open()
+        for channel in self.channels:
+            channel.claims.enter_loop()
         interval = FALLBACK if self._bell is not None else POLLING
         timer = loop.call_repeatedly(interval, self._look_around, loop)
-        tick = self._make_tick()
-        loop.on_tick.add(tick)
+        loop.on_tick.add(self._tick)
         bell = self._bell
         if bell is not None:
             loop.add_reader(bell.fileno(), self._on_bell, loop)
 
         def leave() -> None:
             self.in_event_loop = False
-            loop.on_tick.discard(tick)
+            self._loop = None
+            for channel in self.channels:
+                channel.claims.leave_loop()
+            backlog.close()
+            loop.on_tick.discard(self._tick)
             timer.cancel()
             if bell is not None:
                 loop.remove_reader(bell.fileno())
@@ -122,19 +134,39 @@ class Transport(virtual.Transport):  # type: ignore[misc]
         self._leave_loop = leave
         self._look_around(loop)
 
-    def _make_tick(self) -> Callable[[], None]:
-        def tick() -> None:
-            try:
-                delivered = sum(channel.turn() for channel in tuple(self.channels))
-            except StorageError as error:
-                # Restarting the consumer would forget which tasks run; the acks are kept.
-                logger.error("The broker's file cannot be used, trying again: %s", error)
-                return
-            if delivered or any(channel.look and channel.can_claim() for channel in self.channels):
-                # The loop has settled how long it polls by now; only its own bell shortens that.
-                self._ring_own_bell()
+    def turn_soon(self) -> None:
+        """Take a turn before the event loop waits again.
 
-        return tick
+        A timer, because timers come before the other callbacks of a round: what a turn delivers to
+        a pool is then sent to its processes in the same round.
+        """
+        if self._loop is not None and not (self._turning or self._turn_is_due):
+            self._turn_is_due = True
+            self._loop.call_later(0, self._turn)
+
+    def _tick(self) -> None:
+        """In every round of the event loop, for what no timer was set for."""
+        if self._turn():
+            self._ring_own_bell()
+
+    def _turn(self) -> int:
+        """Write, claim and deliver what there is; return how many messages were delivered."""
+        self._turning, self._turn_is_due = True, False
+        try:
+            delivered = 0
+            for channel in tuple(self.channels):
+                delivered += channel.claims.turn()
+            more = any(channel.claims.has_more() for channel in self.channels)
+        except StorageError as error:
+            # Restarting the consumer would forget which tasks run; the acks are kept.
+            logger.error("The broker's file cannot be used, trying again: %s", error)
+            return 0
+        finally:
+            self._turning = False
+        if more:
+            # The loop has settled how long it polls by now; only its own bell shortens that.
+            self._ring_own_bell()
+        return delivered
 
     def _ring_own_bell(self) -> None:
         if self._bell is not None:
@@ -148,7 +180,8 @@ class Transport(virtual.Transport):  # type: ignore[misc]
 
     def _look(self) -> None:
         for channel in self.channels:
-            channel.look = True
+            channel.look()
+        self.turn_soon()
 
     def _look_around(self, loop: Any) -> None:
         """Once a second: anybody dead, anything missed, anything due."""
@@ -190,7 +223,7 @@ class Transport(virtual.Transport):  # type: ignore[misc]
     def _housekeep(self) -> None:
         store = self.store
         membership.reap(store)
-        if any(channel.can_claim() and channel.waiting() for channel in self.channels):
+        if any(channel.claims.can_claim() and channel.waiting() for channel in self.channels):
             self._look()
         if self._looks % SWEEP_EVERY == 0:
             with store.file.transaction() as db:
@@ -216,7 +249,7 @@ class Transport(virtual.Transport):  # type: ignore[misc]
             if due is not None and due <= time.time():
                 self._promote()
                 continue
-            if sum(channel.turn() for channel in tuple(self.channels)):
+            if sum(channel.claims.turn() for channel in tuple(self.channels)):
                 return
             left = FALLBACK if end is None else min(FALLBACK, end - time.monotonic())
             if left <= 0:

@@ -1,0 +1,322 @@
+"""The messages a channel has claimed: those held ahead, those out, and those that are settled.
+
+One transaction writes what was settled and claims more. Where tasks are short, a worker claims a
+few milliseconds of work ahead of its prefetch count, so that many tasks share a transaction; where
+they are long, or one turns out to be, it holds nothing that another worker could run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..backlog import backlog_at
+from ..errors import StorageError
+from . import membership, queries
+from .envelope import unpack
+from .guard import Guard
+
+if TYPE_CHECKING:
+    import apsw
+
+    from .channel import Channel
+
+#: Messages claimed in one transaction, at most.
+BATCH = 64
+#: Seconds of work that may be held ahead.
+HOLD = 0.005
+#: Seconds a turn may take before the event loop sees to other things.
+TURN = 0.01
+
+Claim = tuple[int, int]
+
+
+class Held(NamedTuple):
+    """A claimed message that was not delivered yet."""
+
+    queue: str
+    row: queries.Claimed
+    token: int
+
+
+class _Settled(NamedTuple):
+    """How much of each list a transaction wrote."""
+
+    acked: int
+    released: int
+    writes: int
+
+
+class Claims:
+    """What a channel has claimed from its file.
+
+    .. versionadded:: 0.1
+    """
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._store = channel.store
+        self._backlog = backlog_at(self._store.path)
+        self._member: membership.Member | None = None
+        self._writing = threading.Lock()
+        self._acked: deque[Claim] = deque()
+        self._released: deque[Claim] = deque()
+        self._ahead: deque[Held] = deque()
+        self._guard = Guard(self.relieve, self._progress)
+        self._rotation = 0
+        self._settled = 0
+        #: When the last claim was made, what had been settled by then, and what a message takes.
+        self._claimed_at, self._settled_before, self._pace = time.monotonic(), 0, 1.0
+        #: Whether there may be messages to claim.
+        self.look = False
+        #: Whether a worker's event loop takes turns here, and how many tasks that has begun.
+        self._in_loop = False
+        self._begun: Callable[[], int] = _none
+        #: Whether what was delivered last was run there and then, as a solo worker does.
+        self._inline = False
+
+    def join(self) -> membership.Member:
+        """This process as one that claims messages."""
+        if self._member is None:
+            self._member = membership.join(self._store)
+        return self._member
+
+    def enter_loop(self) -> None:
+        """A worker's event loop takes the turns from now on."""
+        from celery.worker import state  # costly, and there already in a worker
+
+        self._in_loop, self._begun = True, lambda: int(state.all_total_count[0])
+
+    def leave_loop(self) -> None:
+        """Nothing takes turns any more."""
+        self._in_loop, self._begun = False, _none
+
+    # Settling
+
+    def settle(self, tag: str, *, release: bool) -> None:
+        """Note that a claim ended; it is written with the next transaction."""
+        (self._released if release else self._acked).append(claim_of(tag))
+        self._settled += 1
+        if release:
+            self.look = True
+
+    def flush(self) -> None:
+        """Write what was settled."""
+        if self._acked or self._released or self._backlog:
+            with self._writing:
+                with self._store.file.transaction() as db:
+                    settled = self._write(db)
+                self._forget(settled)
+
+    def _write(self, db: apsw.Connection) -> _Settled:
+        # The acks are looked at first: a result that was noted before its ack goes with it.
+        acked, released = tuple(self._acked), tuple(self._released)
+        writes = self._backlog.write(db) if self._backlog else 0
+        if acked:
+            queries.ack(db, acked)
+        if released:
+            queries.release(db, released)
+        return _Settled(len(acked), len(released), writes)
+
+    def _forget(self, settled: _Settled) -> None:
+        """Drop what a transaction wrote, once it is committed."""
+        for _ in range(settled.acked):
+            self._acked.popleft()
+        for _ in range(settled.released):
+            self._released.popleft()
+        self._backlog.written(settled.writes)
+        if settled.released:
+            self._store.ring()
+
+    # Taking turns
+
+    def turn(self) -> int:
+        """Write what was settled, claim what there is room for, deliver.
+
+        :return: how many messages were delivered.
+        """
+        end = time.monotonic() + TURN
+        delivered = self._round()
+        while self._in_loop and self.has_work() and time.monotonic() < end:
+            delivered += self._round()
+        return delivered
+
+    def has_work(self) -> bool:
+        """Whether another turn would do something."""
+        if self._ahead:
+            return self._has_room()
+        if self._acked or self._released or self._backlog:
+            return True
+        return self.look and self.can_claim()
+
+    def has_more(self) -> bool:
+        """Whether the event loop should come back at once."""
+        return self._inline or self.has_work()
+
+    def can_claim(self) -> bool:
+        """Whether there are consumers with room for another message."""
+        channel = self._channel
+        return bool(channel._active_queues) and (bool(channel.no_ack) or self._has_room())
+
+    def _has_room(self) -> bool:
+        return bool(self._channel.qos.can_consume())
+
+    def _round(self) -> int:
+        if self._ahead:
+            return self._deliver_held() if self._has_room() else 0
+        if not (self.look and self.can_claim()):
+            self.flush()
+            return 0
+        token = self.join().next_claim()
+        self.look = False
+        try:
+            with self._writing:
+                with self._store.file.transaction() as db:
+                    settled = self._write(db)
+                    taken = self._claim(db, token)
+                self._forget(settled)
+        except BaseException:
+            self.look = True
+            raise
+        if settled.released:
+            self.look = True
+        return self._deliver(taken, no_ack=True) + self._deliver_held()
+
+    def _claim(self, db: apsw.Connection, token: int) -> deque[Held]:
+        """Claim from each queue; what needs no acknowledgement is taken out and returned."""
+        taken: deque[Held] = deque()
+        channel = self._channel
+        queues = channel._active_queues
+        if any(channel.ttls.get(queue) for queue in queues):
+            queries.expire(db, time.time())
+        room = channel.qos.can_consume_max_estimate()
+        left = BATCH if room is None else min(BATCH, room + (self._allowance() if room else 0))
+        self._rotation += 1
+        for index in range(len(queues)):
+            queue = queues[(self._rotation + index) % len(queues)]
+            if queue in channel.no_ack:
+                limit, into = BATCH, taken
+                rows = queries.take(db, queue, limit)
+            else:
+                limit, into = left, self._ahead
+                rows = queries.claim(db, queue, limit, token) if limit else []
+                left -= len(rows)
+            into.extend(Held(queue, row, token) for row in rows)
+            if len(rows) == limit:
+                self.look = True
+        return taken
+
+    def _allowance(self) -> int:
+        """How many messages may be claimed ahead, by what the last ones took."""
+        now = time.monotonic()
+        count = self._settled - self._settled_before
+        pace = min(1.0, (now - self._claimed_at) / max(count, 1))
+        self._pace = max(pace, (self._pace + pace) / 2)
+        self._claimed_at, self._settled_before = now, self._settled
+        return int(HOLD / self._pace) if self._in_loop else 0
+
+    # Delivering
+
+    def _deliver_held(self) -> int:
+        if self._ahead and self._in_loop:
+            self._guard.watch()
+        return self._deliver(self._ahead, no_ack=False)
+
+    def _deliver(self, held: deque[Held], *, no_ack: bool) -> int:
+        delivered = 0
+        begun = self._begun()
+        self._inline = False
+        try:
+            # A task that was run inline has ended, although Celery acknowledges it a little later.
+            while held and (no_ack or self._inline or self._has_room()):
+                try:
+                    queue, row, token = held.popleft()
+                except IndexError:  # the guard gave them back
+                    break
+                message = unpack(row, tag_of(row.id, token))
+                self._channel.connection._deliver(message, queue)
+                delivered += 1
+                before, begun = begun, self._begun()
+                self._inline = begun != before
+        except BaseException:  # a callback raised: what it did not see is for others
+            with contextlib.suppress(StorageError):  # then it is still held here
+                self.give_back()
+            raise
+        return delivered
+
+    # Giving back
+
+    def give_back(self, queue: str | None = None) -> None:
+        """Make what is held ready again, as if it had never been claimed.
+
+        :param queue: only what came from this one.
+        :raises StorageError: it is still held.
+        """
+        held = _drain(self._ahead)
+        self._ahead.extend(one for one in held if queue not in (None, one.queue))
+        back = [one for one in held if queue in (None, one.queue)]
+        if not back:
+            return
+        try:
+            with self._writing, self._store.file.transaction() as db:
+                queries.give_back(db, [(one.row.id, one.token) for one in back])
+        except StorageError:
+            self._ahead.extendleft(reversed(back))
+            raise
+        self.look = True
+        self._store.ring()
+
+    def relieve(self) -> None:
+        """Called by the guard: nothing has moved for a while, so that nothing else should wait.
+
+        :raises StorageError: it has to be tried again.
+        """
+        self._pace = 1.0
+        self.flush()
+        self.give_back()
+
+    def _progress(self) -> int | None:
+        """A number that changes when something moves; None when nothing waits here."""
+        waits = self._ahead or self._acked or self._released or self._backlog
+        return self._settled * 2 * BATCH + len(self._ahead) if waits else None
+
+    def close(self, outstanding: list[str]) -> None:
+        """Write what is settled, give back what is not, and leave."""
+        self._guard.stop()
+        for tag in outstanding:
+            self._released.append(claim_of(tag))
+        try:
+            self.give_back()
+            self.flush()
+        finally:
+            if self._member is not None:
+                member, self._member = self._member, None
+                member.leave()
+
+
+def _none() -> int:
+    return 0
+
+
+def _drain(held: deque[Held]) -> list[Held]:
+    """Take everything out, as another thread may be doing."""
+    taken = []
+    with contextlib.suppress(IndexError):
+        while True:
+            taken.append(held.popleft())
+    return taken
+
+
+def tag_of(message: int, claim: int) -> str:
+    """The delivery tag of a claim."""
+    return f"{message}.{claim}"
+
+
+def claim_of(tag: str) -> Claim:
+    """The claim that a delivery tag names."""
+    message, _, claim = tag.partition(".")
+    return int(message), int(claim)

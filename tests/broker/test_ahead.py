@@ -1,0 +1,191 @@
+"""What a worker's event loop claims ahead: many short messages a transaction, none held for long."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from kombu import Connection, Message
+from kombu.asynchronous import Hub
+
+from flask_celeriac import sqlite
+from flask_celeriac.backlog import backlog_at
+from flask_celeriac.broker import claims
+from flask_celeriac.broker.claims import BATCH
+from tests.broker.conftest import Connect
+from tests.broker.messages import Receiver, put, size
+from tests.system.workers import wait_for
+
+MANY = 600
+
+
+class Loop:
+    """An event loop that drives a consumer, as a worker's does."""
+
+    def __init__(self, connection: Connection, handle: Callable[[Message], Any], prefetch: int = 1):
+        self.hub = Hub()
+        self.transport = connection.transport
+        self.receiver = Receiver(connection, "jobs", prefetch=prefetch, handle=handle)
+        self.transport.register_with_event_loop(connection.connection, self.hub)
+
+    def until(self, condition: Callable[[], object]) -> None:
+        end = time.monotonic() + 30
+        while not condition():
+            assert time.monotonic() < end
+            self.hub.run_once()
+
+    def close(self) -> None:
+        self.receiver.close()
+        self.receiver.connection.close()
+        self.hub.close()
+
+
+@pytest.fixture
+def loop(connect: Connect) -> Iterator[Callable[..., Loop]]:
+    loops: list[Loop] = []
+
+    def make(handle: Callable[[Message], Any], prefetch: int = 1) -> Loop:
+        loops.append(Loop(connect(), handle, prefetch))
+        return loops[-1]
+
+    yield make
+    for one in loops:
+        one.close()
+
+
+@contextmanager
+def counted(path: str) -> Iterator[list[str]]:
+    """The statements of this process's pooled connection."""
+    statements: list[str] = []
+
+    def note(_: object, sql: str, __: object) -> bool:
+        statements.append(" ".join(sql.split()[:2]))
+        return True
+
+    file = sqlite.file_at(path)
+    with file.connection() as db:
+        db.exec_trace = note
+    try:
+        yield statements
+    finally:
+        with file.connection() as db:
+            db.exec_trace = None
+
+
+def test_short_messages_share_transactions(
+    connect: Connect, path: str, loop: Callable[..., Loop]
+) -> None:
+    put(connect(), *range(MANY))
+    worker = loop(Message.ack)
+    with counted(path) as statements:
+        worker.until(lambda: size_in(path) == 0)
+    assert worker.receiver.bodies == list(range(MANY))
+    # One transaction each at first, until it is known how short they are; a busy machine makes
+    # them longer now and then.
+    assert statements.count("BEGIN IMMEDIATE") < MANY / 2
+
+
+def size_in(path: str) -> int:
+    with sqlite.file_at(path).connection() as db:
+        return int(db.execute("SELECT count(*) FROM message").fetchone()[0])
+
+
+def test_what_is_held_is_given_to_others_while_a_long_task_runs(
+    connect: Connect, path: str, loop: Callable[..., Loop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "HOLD", 60.0)  # always thinks that they are short
+    put(connect(), *range(BATCH))
+    seen: list[Any] = []
+
+    def handle(message: Message) -> None:
+        message.ack()
+        if message.payload == 3:
+            # The loop stands still here, and yet the others' messages are theirs to take.
+            wait_for(lambda: size(connect()) > 0, "the rest to be given back")
+            assert size_in(path) == size(connect())  # what was acknowledged is gone
+            other = Receiver(connect(), "jobs", prefetch=5).drain(5)
+            seen.extend(other.messages)
+            for taken in other.messages:
+                taken.ack()
+            other.close()
+
+    worker = loop(handle)
+    worker.until(lambda: size_in(path) == 0)
+    ours = worker.receiver.bodies
+    theirs = [message.payload for message in seen]
+    assert theirs == [4, 5, 6, 7, 8]
+    assert sorted(ours + theirs) == list(range(BATCH))
+    assert not any(message.delivery_info.get("redelivered") for message in seen)
+
+
+def test_a_message_that_raises_leaves_the_others(
+    connect: Connect, path: str, loop: Callable[..., Loop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "HOLD", 60.0)
+    put(connect(), *range(20))
+
+    def handle(message: Message) -> None:
+        message.ack()
+        if message.payload == 5:
+            raise SystemExit
+
+    worker = loop(handle)
+    with pytest.raises(SystemExit):
+        worker.until(lambda: False)
+    worker.close()
+    assert Receiver(connect(), "jobs").drain(14).bodies == list(range(6, 20))
+
+
+def test_cancelling_gives_back_what_is_held(
+    connect: Connect, path: str, loop: Callable[..., Loop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "HOLD", 60.0)
+    put(connect(), *range(20))
+    held: list[Message] = []
+    worker = loop(held.append, prefetch=2)
+    worker.until(lambda: len(held) == 2)
+    worker.receiver.consumer.cancel()
+    assert size(connect()) == 18
+    for message in held:
+        message.ack()
+    worker.close()
+    assert Receiver(connect(), "jobs").drain(18).bodies == list(range(2, 20))
+
+
+def test_prefetch_is_kept(connect: Connect, path: str, loop: Callable[..., Loop]) -> None:
+    put(connect(), *range(20))
+    held: list[Message] = []
+    worker = loop(held.append, prefetch=3)
+    worker.until(lambda: len(held) == 3)
+    for _ in range(3):
+        worker.hub.run_once()
+    assert len(held) == 3
+    held[0].ack()
+    worker.until(lambda: len(held) == 4)
+
+
+def test_a_note_and_the_ack_after_it_are_one_transaction(
+    connect: Connect, path: str, loop: Callable[..., Loop]
+) -> None:
+    put(connect(), *range(10))
+    done = threading.Event()
+
+    def handle(message: Message) -> None:
+        note = f"UPDATE queue SET used = {message.payload} WHERE name = 'jobs'"
+        assert backlog_at(path).put(lambda db: db.execute(note), done.set)
+        message.ack()
+
+    worker = loop(handle)
+    with counted(path) as statements:
+        worker.until(lambda: size_in(path) == 0)
+    assert done.is_set()
+    inside = " ".join(statements).split("BEGIN IMMEDIATE")
+    for transaction in inside:
+        body = transaction.split("COMMIT")[0]
+        assert body.count("UPDATE queue") == body.count("DELETE FROM")
+    worker.close()
+    assert not backlog_at(path).put(lambda db: None, done.set)

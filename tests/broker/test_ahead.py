@@ -1,4 +1,4 @@
-"""What a worker's event loop claims ahead: many short messages a transaction, none held for long."""
+"""What a worker's event loop claims ahead: many a transaction, and none held for long."""
 
 from __future__ import annotations
 

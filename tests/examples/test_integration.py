@@ -202,6 +202,16 @@ def test_a_refused_recipient_is_final_and_the_report_of_it_is_tried_again(
     assert waits == ["1", "2"]
 
 
+def test_a_task_that_was_sent_nonsense_past_the_form_has_failed(service: Service) -> None:
+    arguments = json.dumps(["user@example.com\nBcc: all@example.com", "Hello"])
+    call = service.example.start(
+        "celery", "-A", "make_celery", "call", "app.tasks.send_email", "--args", arguments
+    )
+    assert call.ends() == 0, call.output
+    outcome = service.finished(f"/send_email/{call.output.split()[-1]}")
+    assert (outcome["state"], outcome["error"]) == ("FAILURE", "BadHeaderError")
+
+
 # --- what cannot be used ------------------------------------------------------------------------
 
 

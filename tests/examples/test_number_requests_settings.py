@@ -23,8 +23,8 @@ print(conf.broker_url, conf.result_backend, conf.timezone, conf.result_persisten
 
 def test_settings_in_lower_case_are_in_force(tmp_path: Path) -> None:
     with Site(tmp_path) as site:
-        listed = json.loads(site.script("-m", *["flask", "--app", "wsgi_app", "celery", "config", "--json"]))
-    found = {item["setting"]: item for item in listed}
+        listed = site.script("-m", "flask", "--app", "wsgi_app", "celery", "config", "--json")
+    found = {item["setting"]: item for item in json.loads(listed)}
     for name, value in (("timezone", "UTC"), ("result_persistent", False)):
         assert found[name]["value"] == value
         assert found[name]["from"] == f'app.config["{name}"]'

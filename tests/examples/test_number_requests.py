@@ -2,23 +2,72 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.support.examples import System
+from tests.support.examples import EXAMPLES, System
+from tests.support.flow import arrows
 
-from .number_requests_support import Site
+from .number_requests_support import NAME, Site
+
+Seen = set[tuple[str, str]]
 
 
 @pytest.fixture(scope="module")
-def site(system: System, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def followed(
+    system: System, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Site, Seen]]:
+    """The running example, and what its first request was seen to do."""
     with Site(tmp_path_factory.mktemp("numbers"), system) as site:
-        site.serve()
-        site.work()
-        yield site
+        yield site, follow_a_request(site)
+
+
+@pytest.fixture
+def site(followed: tuple[Site, Seen]) -> Site:
+    return followed[0]
+
+
+def follow_a_request(site: Site) -> Seen:
+    """Start web server and worker around one request; which arrows of the drawing it took."""
+    seen: Seen = set()
+    web = site.serve()
+    body = {"rid": 7, "numbers": [1], "jobtodo": ["sum"]}
+    task_id = site.begin("POST", "/number_request", json=body)
+    web.sees("POST /number_request HTTP/1.1")
+    seen.add(("Client", "Flask"))
+    assert site.queued() == 1
+    assert site.check(task_id)["status"] == "PENDING"
+    assert site.rows("*") == []
+    seen.add(("Flask", "Broker"))
+
+    worker = site.work()
+    worker.sees(f"handle_number_requests[{task_id}] received")
+    seen.add(("Broker", "Celery worker"))
+    assert site.ended(task_id)["response"] == "OK"
+    seen |= {("Celery worker", "Results"), ("Flask", "Results")}
+    assert site.rows("request_id, numbers, jobToDo") == [(7, 1, "sum")]
+    seen.add(("Celery worker", "Database"))
+
+    worker.sees("Sending due task periodic_sum")
+    task = worker.sees(re.compile(r"sum_task\[(\S+)\] succeeded in \S+ 'numbers processed: 1'"))
+    assert f"sum_task[{task[1]}] received" in worker.output
+    seen.add(("Celery beat", "Broker"))
+    worker.sees(re.compile(r"sum.py is process \d+ and has numbers: 1"))
+    seen.add(("Celery worker", "Processing"))
+    web.sees("POST /update_request HTTP/1.1")
+    worker.sees(re.compile(r"update_number_requests\S+ succeeded in \S+ {'updated': 1,"))
+    seen.add(("Processing", "Flask"))
+    assert site.rows("state, result_numbers") == [("done", 3)]
+    return seen
+
+
+def test_one_request_takes_every_arrow_of_the_drawing(followed: tuple[Site, Seen]) -> None:
+    drawn = arrows(EXAMPLES / NAME / "README.md")
+    assert followed[1] == {(arrow.source, arrow.target) for arrow in drawn}
 
 
 @pytest.fixture

@@ -14,6 +14,21 @@ from tests.support.processes import Running
 
 from .number_requests_support import Site
 
+PROCESS_A_NUMBER = """
+from main_app.extensions import db
+from main_app.models.models import Numbers, Request
+from main_app.tasks.processing import ProcessingError, run_processing
+
+row = Numbers(numbers=1, job_to_do="mul")
+db.session.add(Request(request_id=1, task_id="", rows=[row]))
+db.session.commit()
+with app.test_request_context(base_url="WEB"):
+    try:
+        run_processing("mul")
+    except ProcessingError as error:
+        print(error)
+"""
+
 FOUR_AT_ONCE = """
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
@@ -43,58 +58,72 @@ with ThreadPoolExecutor(4) as pool:
 """
 
 
-@pytest.fixture(params=["sqlite", "postgres_url", "mariadb_url"])
-def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
-    settings = {}
-    if request.param != "sqlite":
-        settings["SQLALCHEMY_DATABASE_URI"] = request.getfixturevalue(request.param)
-    with Site(tmp_path, **settings) as site:
-        yield site
-
-
-def test_a_request_is_processed_on_each_database(site: Site) -> None:
-    site.serve()
-    site.worker("-B", "--pool=solo")
-    shown = site.script("test/send_user_request.py", "1")
-    assert shown.splitlines()[1:] == ["sum of 1 is 3", "mul of 20 is 40", "sum of 300 is 302"]
-    again = {"rid": 1, "numbers": [1], "jobtodo": ["sum"]}
-    assert site.post("/number_request", json=again).status_code == 400
-    site.store(2, [5, 6, 7], ["mul", "sum", "mul"])
-    assert site.done(2)["result"] == [10, 8, 14]
-
-
-def test_tables_are_made_and_numbers_claimed_by_several_at_once(site: Site) -> None:
-    assert site.python(FOUR_AT_ONCE) == "True\n"
+@pytest.fixture(params=["postgres_url", "mariadb_url"])
+def server(request: pytest.FixtureRequest) -> str:
+    url: str = request.getfixturevalue(request.param)
+    return url
 
 
 @pytest.fixture
 def silence() -> Iterator[str]:
     """The URL of a web server that takes what it is sent, and never answers."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
 
 
-@pytest.mark.parametrize("killed", ["processing", "worker"])
-def test_numbers_of_the_killed_are_taken_again(tmp_path: Path, silence: str, killed: str) -> None:
+def test_a_request_is_processed_on_other_databases(server: str, tmp_path: Path) -> None:
+    with Site(tmp_path, SQLALCHEMY_DATABASE_URI=server) as site:
+        site.serve()
+        site.worker("-B", "--pool=solo")
+        shown = site.script("test/send_user_request.py", "1")
+        assert shown.splitlines()[1:] == ["sum of 1 is 3", "mul of 20 is 40", "sum of 300 is 302"]
+        again = {"rid": 1, "numbers": [1], "jobtodo": ["sum"]}
+        assert site.post("/number_request", json=again).status_code == 400
+        site.store(2, [5, 6, 7], ["mul", "sum", "mul"])
+        assert site.done(2)["result"] == [10, 8, 14]
+    assert not site.database.exists()
+
+
+def test_tables_are_made_and_numbers_claimed_by_several_at_once(tmp_path: Path) -> None:
+    assert Site(tmp_path).python(FOUR_AT_ONCE) == "True\n"
+
+
+def test_so_it_is_on_other_databases(server: str, tmp_path: Path) -> None:
+    site = Site(tmp_path, SQLALCHEMY_DATABASE_URI=server)
+    assert site.python(FOUR_AT_ONCE) == "True\n"
+
+
+def test_numbers_of_the_killed_are_taken_again(tmp_path: Path, silence: str) -> None:
     with Site(tmp_path) as site:
         site.serve()
         worker = site.work(FLASK_CELERIAC_URL_BASE=silence)
         site.store(1, [1, 2], ["sum", "sum"])
         worker.sees("sum.py is process ")
-        if killed == "processing":
-            processing(worker).kill()
-            worker.sees("sum.py ended with -9")
-            worker.stop()
-        else:
-            worker.kill()
+        processing(worker).kill()
+        worker.sees("sum.py ended with -9")
+        worker.sees(re.compile(r"sum_task\S+ succeeded in \S+ 'nothing to do'"))
+        worker.kill()
         assert site.rows("state, result_numbers") == [("doing", None), ("doing", None)]
 
-        worker = site.work()
-        worker.sees(re.compile(r"sum_task\S+ succeeded in \S+ 'nothing to do'"))
-        assert site.look_up(1)["state"] == ["doing", "doing"]
         site.execute("UPDATE numbers SET claimed_at = claimed_at - 301")
+        worker = site.work()
         assert site.done(1)["result"] == [3, 4]
         worker.sees(re.compile(r"sum_task\S+ succeeded in \S+ 'numbers processed: 2'"))
+        worker.sees("{'updated': 2, 'ignored': 0}")
+
+
+def test_numbers_of_a_killed_worker_are_taken_again(tmp_path: Path, silence: str) -> None:
+    with Site(tmp_path) as site:
+        site.serve()
+        worker = site.work(FLASK_CELERIAC_URL_BASE=silence)
+        site.store(1, [1], ["mul"])
+        worker.sees("mul.py is process ")
+        worker.kill()
+        worker = site.work()
+        worker.sees(re.compile(r"mul_task\S+ succeeded in \S+ 'nothing to do'"))
+        assert site.look_up(1)["state"] == ["doing"]
+        site.execute("UPDATE numbers SET claimed_at = claimed_at - 301")
+        assert site.done(1)["result"] == [2]
 
 
 def processing(worker: Running) -> psutil.Process:
@@ -102,11 +131,18 @@ def processing(worker: Running) -> psutil.Process:
     return found
 
 
-def test_a_processing_that_fails_says_why(tmp_path: Path, unused_tcp_port: int) -> None:
-    with Site(tmp_path) as site:
-        site.serve()
-        worker = site.work(FLASK_CELERIAC_URL_BASE=f"http://127.0.0.1:{unused_tcp_port}")
-        site.store(1, [1], ["mul"])
-        worker.sees(re.compile(r"mul.py ended with 1 \(.*Connection refused.*\)"))
-        worker.sees("Its numbers are taken again after 300 seconds.")
-        assert site.look_up(1)["state"] == ["doing"]
+@pytest.mark.parametrize(
+    ("listens", "lease", "why"),
+    [
+        (False, 300, "mul.py ended with 1 (<urlopen error [Errno 111] Connection refused>)."),
+        (True, 1, "mul.py did not end: see whether the web server answers."),
+    ],
+)
+def test_a_processing_that_fails_says_why(
+    tmp_path: Path, silence: str, unused_tcp_port: int, listens: bool, lease: int, why: str
+) -> None:
+    url = silence if listens else f"http://127.0.0.1:{unused_tcp_port}"
+    site = Site(tmp_path, NUMBER_REQUESTS_LEASE=str(lease))
+    shown = site.python(PROCESS_A_NUMBER.replace("WEB", url))
+    assert shown == f"{why} Its numbers are taken again after {lease} seconds.\n"
+    assert site.rows("state") == [("doing",)]

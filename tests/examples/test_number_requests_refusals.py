@@ -164,15 +164,15 @@ def test_without_a_broker_nothing_is_half_done(name: str, tmp_path: Path) -> Non
         assert site.rows("*") == []
 
 
-def test_without_its_database_the_web_server_says_so(tmp_path: Path) -> None:
-    with Site(tmp_path) as site:
-        site.serve()
-        site.execute("ALTER TABLE request RENAME TO elsewhere")
+def test_without_its_database_the_web_server_says_so(site: Site) -> None:
+    site.execute("ALTER TABLE request RENAME TO elsewhere")
+    try:
         answer = site.post("/number_request", json=request())
-        assert answer.status_code == 503, answer.text
-        assert answer.headers["Retry-After"] == "5"
-        assert answer.json() == {"error": "The database does not answer. Try again later."}
-        assert site.queued() == 0
+    finally:
+        site.execute("ALTER TABLE elsewhere RENAME TO request")
+    assert answer.status_code == 503, answer.text
+    assert answer.headers["Retry-After"] == "5"
+    assert answer.json() == {"error": "The database does not answer. Try again later."}
 
 
 def test_a_port_that_is_none_is_named(tmp_path: Path) -> None:

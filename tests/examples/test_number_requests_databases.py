@@ -134,8 +134,8 @@ def processing(worker: Running) -> psutil.Process:
 @pytest.mark.parametrize(
     ("listens", "lease", "why"),
     [
-        (False, 300, "mul.py ended with 1 (<urlopen error [Errno 111] Connection refused>)."),
-        (True, 1, "mul.py did not end: see whether the web server answers."),
+        (False, 300, "mul.py ended with 1 (urllib.error.URLError: <urlopen error [Errno 111]"),
+        (True, 1, "mul.py did not end: see whether the web server answers"),
     ],
 )
 def test_a_processing_that_fails_says_why(
@@ -144,5 +144,6 @@ def test_a_processing_that_fails_says_why(
     url = silence if listens else f"http://127.0.0.1:{unused_tcp_port}"
     site = Site(tmp_path, NUMBER_REQUESTS_LEASE=str(lease))
     shown = site.python(PROCESS_A_NUMBER.replace("WEB", url))
-    assert shown == f"{why} Its numbers are taken again after {lease} seconds.\n"
+    assert shown.startswith(why)
+    assert shown.endswith(f". Its numbers are taken again after {lease} seconds.\n")
     assert site.rows("state") == [("doing",)]

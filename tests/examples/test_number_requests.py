@@ -148,7 +148,7 @@ def test_a_number_that_is_done_stays_as_it_is(site: Site, rid: int) -> None:
     assert site.look_up(rid)["result"] == [6]
 
 
-def test_both_scripts_end_well(site: Site, rid: int) -> None:
+def test_both_scripts_end_by_themselves(site: Site, rid: int) -> None:
     one = site.script("test/send_user_request.py", str(rid))
     assert one.splitlines() == [
         f"Request {rid}: OK",
@@ -156,6 +156,8 @@ def test_both_scripts_end_well(site: Site, rid: int) -> None:
         "mul of 20 is 40",
         "sum of 300 is 302",
     ]
+    with pytest.raises(AssertionError, match="choose another rid"):
+        site.script("test/send_user_request.py", str(rid))
     many = site.script("test/send_large_user_request.py", str((rid + 1) % 2**31), "5000")
     assert many.splitlines()[-1] == "All of 5000 results are right."
 

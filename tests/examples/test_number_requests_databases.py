@@ -84,11 +84,13 @@ def test_a_request_is_processed_on_other_databases(server: str, tmp_path: Path) 
     assert not site.database.exists()
 
 
-def test_tables_are_made_and_numbers_claimed_by_several_at_once(tmp_path: Path) -> None:
+def test_several_make_tables_and_claim_numbers(tmp_path: Path) -> None:
     assert Site(tmp_path).python(FOUR_AT_ONCE) == "True\n"
 
 
-def test_so_it_is_on_other_databases(server: str, tmp_path: Path) -> None:
+def test_several_make_tables_and_claim_numbers_on_other_databases(
+    server: str, tmp_path: Path
+) -> None:
     site = Site(tmp_path, SQLALCHEMY_DATABASE_URI=server)
     assert site.python(FOUR_AT_ONCE) == "True\n"
 

@@ -37,9 +37,10 @@ def test_settings_can_be_overridden(tmp_path: Path) -> None:
     assert shown == "redis://broker.example/0 redis://results.example/1 UTC True\n"
 
 
-def test_the_clock_is_a_crontab_by_default(tmp_path: Path) -> None:
-    with Site(tmp_path, NUMBER_REQUESTS_SECONDS="") as site:
-        entries = site.python("print(*celery.conf.beat_schedule.values(), sep='\\n')")
-    assert entries.count("<crontab: * * * * * (m/h/dM/MY/d)>") == 2
-    assert "'task': 'main_app.tasks.tasks.sum_task'" in entries
-    assert "'task': 'main_app.tasks.tasks.mul_task'" in entries
+def test_without_settings_it_is_port_5000_and_every_minute(tmp_path: Path) -> None:
+    with Site(tmp_path, PORT="", NUMBER_REQUESTS_SECONDS="") as site:
+        shown = site.python("print(app.config['PORT'], *celery.conf.beat_schedule.values())")
+    assert shown.startswith("5000 ")
+    assert shown.count("<crontab: * * * * * (m/h/dM/MY/d)>") == 2
+    assert "'task': 'main_app.tasks.tasks.sum_task'" in shown
+    assert "'task': 'main_app.tasks.tasks.mul_task'" in shown

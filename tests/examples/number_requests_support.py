@@ -66,7 +66,7 @@ class Site(Example):
             check=False,
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=1.5 * PATIENCE,  # a script waits for the clock too
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout

@@ -6,7 +6,7 @@ import asyncio
 import email
 import email.policy
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from email.message import EmailMessage
 
@@ -20,11 +20,21 @@ class Mailbox:
 
     :ivar port: where it listens, on 127.0.0.1.
     :ivar mails: the mails, oldest first; ``X-RcptTo`` is whom the envelope named.
+    :ivar refused: the addresses it knows nobody at.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *refused: str) -> None:
         self.port = 0
+        self.refused = refused
         self.mails: list[EmailMessage] = []
+
+    async def handle_RCPT(
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        if address in self.refused:
+            return "550 Nobody is here by that name"
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         content = (envelope.original_content or b"").replace(b"\r\n", b"\n")
@@ -41,12 +51,13 @@ class Mailbox:
 
 
 @contextmanager
-def smtp_server(port: int = 0) -> Iterator[Mailbox]:
+def smtp_server(port: int = 0, refused: Collection[str] = ()) -> Iterator[Mailbox]:
     """A mail server in a thread, for the length of a ``with`` block.
 
     :param port: where to listen; 0 for any free port.
+    :param refused: the addresses it knows nobody at.
     """
-    mailbox = Mailbox()
+    mailbox = Mailbox(*refused)
     loop = asyncio.new_event_loop()
     connections: list[SMTP] = []
 

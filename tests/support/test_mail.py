@@ -5,6 +5,8 @@ from __future__ import annotations
 import smtplib
 from email.message import EmailMessage
 
+import pytest
+
 from tests.support.mail import smtp_server
 from tests.support.processes import free_port, listens
 
@@ -25,6 +27,16 @@ def test_a_mail_is_kept() -> None:
         assert kept["Subject"] == "Grüße"
         assert kept.get_content() == "Hello.\n"
         assert kept["X-RcptTo"] == "bob@example.com, hidden@example.com"
+
+
+def test_an_address_can_be_refused() -> None:
+    with (
+        smtp_server(refused=["bob@example.com"]) as mailbox,
+        smtplib.SMTP("127.0.0.1", mailbox.port) as client,
+    ):
+        with pytest.raises(smtplib.SMTPRecipientsRefused, match="Nobody"):
+            client.send_message(mail("Hello"))
+        assert mailbox.mails == []
 
 
 def test_it_listens_where_it_should_and_no_longer() -> None:

@@ -1,0 +1,29 @@
+"""Every error is JSON that says what to do."""
+
+from __future__ import annotations
+
+from flask import Flask, Response, json, make_response
+from kombu.exceptions import OperationalError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from werkzeug.exceptions import HTTPException
+
+
+def init_app(app: Flask) -> None:
+    """Answer an application's errors in JSON."""
+    app.register_error_handler(HTTPException, refused)
+    for away in (OperationalError, RedisConnectionError):
+        app.register_error_handler(away, unavailable)
+
+
+def refused(error: HTTPException) -> Response:
+    """Werkzeug's answer with its headers, such as ``Allow``, and JSON in place of the page."""
+    response = make_response(error.get_response())
+    response.data = json.dumps({"error": error.description})
+    response.content_type = "application/json"
+    return response
+
+
+def unavailable(error: Exception) -> tuple[dict[str, str], int, dict[str, str]]:
+    """The broker or the store of results is away, so nothing was begun."""
+    text = "Background tasks are not available just now. Nothing was started; try again."
+    return {"error": text}, 503, {"Retry-After": "5"}

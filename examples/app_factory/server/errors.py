@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from flask import Flask, Response, jsonify, make_response
+from flask import Flask, Response, current_app, jsonify, make_response
 from kombu.exceptions import OperationalError
-from redis.exceptions import ConnectionError as RedisConnectionError
 from werkzeug.exceptions import HTTPException
+
+from flask_celeriac.errors import StorageError
 
 
 def init_app(app: Flask) -> None:
     """Answer the errors of HTTP, and those of a broker that is down, as JSON."""
     app.register_error_handler(HTTPException, refused)
-    for error in (OperationalError, RedisConnectionError):
+    for error in (OperationalError, StorageError):
         app.register_error_handler(error, unavailable)
 
 
@@ -23,7 +24,8 @@ def refused(error: HTTPException) -> Response:
     return response
 
 
-def unavailable(_: Exception) -> tuple[Response, int, dict[str, str]]:
+def unavailable(error: Exception) -> tuple[Response, int, dict[str, str]]:
     """Tell that the broker or the result backend does not answer; nothing was started."""
+    current_app.logger.error("503: %s", error)
     reason = "The broker or the result backend cannot be reached: try again in a moment."
     return jsonify(error=reason), 503, {"Retry-After": "5"}

@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module
 from typing import Any, cast
 
@@ -22,8 +23,8 @@ def load_file(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Everything a configuration file says, as plain data.
 
     The format follows the suffix: ``.json``, ``.toml``, anything else is read as YAML (its safe
-    subset). An empty YAML file is an empty mapping. Give the rest of the file to Flask with
-    ``app.config.from_mapping(load_file(path))``.
+    subset) or as JSON, whichever it is. An empty YAML file is an empty mapping. Give the rest of
+    the file to Flask with ``app.config.from_mapping(load_file(path))``.
 
     :param path: the file; a relative path counts from the working directory.
     :raises ConfigError: the file is missing or unreadable, is not what its suffix says (with the
@@ -86,6 +87,10 @@ def _decode(data: bytes, path: str) -> str:
 def _parse_yaml(text: str, path: str) -> Any:
     import yaml
 
+    if text.lstrip().startswith("{"):
+        # Nearly all JSON is YAML: not when it is indented with tabs, for example.
+        with suppress(ValueError, RecursionError):
+            return json.loads(text)
     try:
         return yaml.safe_load(text)
     except yaml.MarkedYAMLError as why:

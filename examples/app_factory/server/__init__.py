@@ -1,0 +1,1 @@
+"""A Flask application made by a factory, whose configuration is in a file."""

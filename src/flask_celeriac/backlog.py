@@ -7,6 +7,7 @@ neither is and the task runs again.
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -28,9 +29,16 @@ class Backlog:
     def __init__(self) -> None:
         self._waiting: deque[tuple[Write, Callable[[], object]]] = deque()
         self._keepers = 0
+        #: Held by whoever writes, from :meth:`write` until :meth:`written`.
+        self.lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._waiting)
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether somebody promised to write what comes."""
+        return self._keepers > 0
 
     def open(self) -> None:
         """Promise to write what comes; pair it with :meth:`close`."""
@@ -47,7 +55,7 @@ class Backlog:
         :param done: called when it is committed.
         :return: False when nobody promised to; then the caller has to write.
         """
-        if self._keepers <= 0:
+        if not self.is_kept:
             return False
         self._waiting.append((write, done))
         return True

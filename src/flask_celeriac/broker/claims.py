@@ -8,7 +8,6 @@ they are long, or one turns out to be, it holds nothing that another worker coul
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -62,7 +61,7 @@ class Claims:
         self._store = channel.store
         self._backlog = backlog_at(self._store.path)
         self._member: membership.Member | None = None
-        self._writing = threading.Lock()
+        self._writing = self._backlog.lock
         self._acked: deque[Claim] = deque()
         self._released: deque[Claim] = deque()
         self._ahead: deque[Held] = deque()

@@ -16,6 +16,7 @@ from celery.backends import base
 from kombu.utils.json import dumps, loads
 
 from .. import liveness, sqlite
+from ..backlog import backlog_at
 from ..broker import queries as broker_queries
 from ..doorbell import AVAILABLE, Bell, Ringer
 from ..errors import RecordsUnavailableError, StorageError
@@ -61,6 +62,7 @@ class Backend(BaseBackend):  # type: ignore[misc]
         self._file = sqlite.file_at(sqlite.path_of(self.url)) if self.embedded else None
         self._chords = Chords(self)
         self._ringer = Ringer(self._file.beside("waiters")) if self._file else None
+        self._backlog = backlog_at(self._file.path) if self._file else None
 
     @property
     def embedded(self) -> bool:
@@ -101,15 +103,34 @@ class Backend(BaseBackend):  # type: ignore[misc]
             "updated": now,
         }
         part = self._chords.part(request, state, stored)
-        if part is None:
-            self._write(values)
-        else:
+        if part is not None:
             with self.engine.begin() as connection:
                 queries.store(connection, values)
                 self._chords.note(connection, part, request.chord)
-        if self._ringer is not None and state in states.READY_STATES:
-            self._ringer.ring(_bell_name(task_id))
+        elif state == states.SUCCESS and self._store_with_ack(values):
+            return result
+        else:
+            self._write(values)
+        if state in states.READY_STATES:
+            self._ring(task_id)
         return result
+
+    def _store_with_ack(self, values: dict[str, Any]) -> bool:
+        """Leave a result to the transaction that acknowledges the task's message, if there is one.
+
+        That is where the task runs in the process whose event loop acknowledges it.
+        """
+        if self._backlog is None or not self._backlog.is_kept:
+            return False
+        _ = self.engine  # its tables are made when it is
+        return self._backlog.put(
+            lambda db: queries.store_embedded(db, values), lambda: self._ring(values["task_id"])
+        )
+
+    def _ring(self, task_id: str) -> None:
+        """Wake whoever waits for a task."""
+        if self._ringer is not None:
+            self._ringer.ring(_bell_name(task_id))
 
     def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:
         with self._readable():

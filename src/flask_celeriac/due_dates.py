@@ -6,7 +6,7 @@ import logging
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from celery.utils.iso8601 import parse_iso8601
+from celery.utils.time import maybe_iso8601
 
 from . import brokers
 
@@ -70,10 +70,9 @@ def look_at_limits(app: FlaskCelery) -> None:
 def _seconds(app: FlaskCelery, countdown: Any, eta: Any) -> float | None:
     if countdown:
         return float(countdown)
-    if isinstance(eta, str):
-        eta = parse_iso8601(eta)
-    if not isinstance(eta, datetime):
+    if not isinstance(eta, (datetime, str)):
         return None  # Celery says what is wrong with it
+    eta = maybe_iso8601(eta)
     if eta.tzinfo is None:
         eta = eta.replace(tzinfo=app.timezone)
     seconds: float = (eta - datetime.now(timezone.utc)).total_seconds()

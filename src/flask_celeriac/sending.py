@@ -78,6 +78,7 @@ def briefly(app: FlaskCelery, options: dict[str, Any]) -> Iterator[None]:
 
 def _import_what_is_needed(app: FlaskCelery, options: dict[str, Any]) -> None:
     """Have the transport and the result backend loaded: that is no time spent on waiting."""
+    _ = app.pool  # sets how many connections the next one may hold
     _ = app.producer_pool.connections.connection.transport
     if not options.get("ignore_result"):
         _ = app.backend

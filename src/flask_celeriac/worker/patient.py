@@ -27,6 +27,10 @@ class Patient(bootsteps.StartStopStep):
         """Be what the process was before, as it may be a web server or a test."""
         parent.app.patient = False
 
+    def terminate(self, parent: Any) -> None:
+        """Do the same when the worker is stopped at once."""
+        self.stop(parent)
+
 
 def on_beat_init(sender: Any, **_: Any) -> None:
     """Have beat wait: a run that it cannot send would be missed."""

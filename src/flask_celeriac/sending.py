@@ -54,7 +54,7 @@ def connection_options(app: FlaskCelery, options: dict[str, Any]) -> dict[str, A
 def briefly(app: FlaskCelery, options: dict[str, Any]) -> Iterator[None]:
     """Let the block send a task with these options, in a moment or not at all.
 
-    :param options: the named options of ``send_task``; they get a producer where there is none,
+    :param options: the named options of ``send_task``; they get a connection where there is none,
         and a limit to its retries
     :raises kombu.exceptions.OperationalError: the broker or the result store is out of reach
     """
@@ -66,20 +66,21 @@ def briefly(app: FlaskCelery, options: dict[str, Any]) -> Iterator[None]:
         if any(options.get(key) for key in ("producer", "publisher", "connection")):
             yield
             return
-        with _producer(app) as producer:
-            options["producer"] = producer
+        with _connection(app) as connection:
+            options["connection"] = connection
             try:
                 yield
             except (OperationalError, OSError, *_REFUSED):
-                # An answer that comes late must not be taken for that to the next question.
-                producer.connection.collect()
+                # An answer that comes late must not be taken for that to the next question, and
+                # the server is not asked for its leave, as closing it does.
+                connection.collect()
                 raise
 
 
 def _import_what_is_needed(app: FlaskCelery, options: dict[str, Any]) -> None:
     """Have the transport and the result backend loaded: that is no time spent on waiting."""
-    _ = app.pool  # sets how many connections the next one may hold
-    _ = app.producer_pool.connections.connection.transport
+    pool: Any = app.pool
+    _ = pool.connection.transport
     if not options.get("ignore_result"):
         _ = app.backend
 
@@ -95,20 +96,16 @@ def _plainly() -> Iterator[None]:
         raise OperationalError(str(error)) from error
 
 
-@contextmanager
-def _producer(app: FlaskCelery) -> Iterator[Any]:
+def _connection(app: FlaskCelery) -> Any:
+    """A connection from the pool; a pool of producers would wait for one without end."""
     conf: Any = app.conf
     timeout = patience.LAST_TRY
     if conf.value_set_for("broker_pool_acquire_timeout"):
         timeout = conf.broker_pool_acquire_timeout
     try:
-        producer: Any = app.producer_pool.acquire(block=True, timeout=timeout)
+        return app.pool.acquire(block=True, timeout=timeout)
     except LimitExceeded as error:
         raise OperationalError(
             f"All {conf.broker_pool_limit} connections to the broker are in use: raise "
             "broker_pool_limit to the number of threads that send tasks."
         ) from error
-    try:
-        yield producer
-    finally:
-        producer.release()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,16 @@ def test_a_connection_that_falls_silent_is_given_up(make_app: MakeApp, broker: G
     broker.open()
     celery.send_task(TASK)
     assert waiting_in(broker.url) == 2
+
+
+def test_all_connections_in_use(make_app: MakeApp, redis_url: str) -> None:
+    celery = celery_of(make_app, broker_url=redis_url)
+    with ExitStack() as others:
+        for _ in range(celery.pool.limit):
+            others.enter_context(celery.pool.acquire())
+        with pytest.raises(OperationalError, match="broker_pool_limit"):
+            celery.send_task(TASK)
+    celery.send_task(TASK)
 
 
 @pytest.mark.parametrize("wrong", ["user", "virtual host"])

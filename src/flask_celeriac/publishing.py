@@ -2,8 +2,8 @@
 
 The first plain call of a task goes Celery's way, and the row it ends as is learned. From then on
 a plain call fills that row in, as long as nothing says otherwise: other settings, a receiver of the
-publishing signals, a router that looks at arguments, a task that is running. Whatever fails here
-is done again Celery's way, which knows how to retry and how to complain.
+publishing signals, a router that looks at arguments, a task that is running. Arguments that are
+refused here are refused again Celery's way, which knows how to complain.
 """
 
 from __future__ import annotations
@@ -24,9 +24,8 @@ from kombu import serialization
 from kombu.exceptions import EncodeError
 from kombu.utils.uuid import uuid
 
-from . import url_base
+from . import sending, url_base
 from .broker import template
-from .errors import StorageError
 
 if TYPE_CHECKING:
     from celery.result import AsyncResult
@@ -103,9 +102,11 @@ def send(task: Task[..., Any], args: Any, kwargs: Any) -> AsyncResult[Any] | Non
         return None
     task_id = uuid()
     try:
-        plan.store.put(plan.row(task, _checked(task, args, kwargs), task_id, root))
-    except (EncodeError, StorageError, TypeError):
+        row = plan.row(task, _checked(task, args, kwargs), task_id, root)
+    except (EncodeError, TypeError):
         return None
+    with sending.stored_soon(cast("FlaskCelery", task.app)):
+        plan.store.put(row)
     result = task.AsyncResult(task_id)
     result.ignored = plan.ignore_result
     return result
@@ -159,10 +160,11 @@ def _send_batch(task: Task[..., Any], batch: list[tuple[tuple[Any, Any], str]]) 
     if plan is not None and plan.store is not None:
         try:
             rows = [plan.row(task, _checked(task, *call), task_id, root) for call, task_id in batch]
-            plan.store.put_many(rows)
-        except (EncodeError, StorageError, TypeError):
+        except (EncodeError, TypeError):
             pass
         else:
+            with sending.stored_soon(cast("FlaskCelery", task.app)):
+                plan.store.put_many(rows)
             return
     _send_batch_slowly(task, batch)
 
@@ -174,7 +176,7 @@ def _send_batch_slowly(task: Task[..., Any], batch: list[tuple[tuple[Any, Any], 
         for (args, kwargs), task_id in batch:
             task.apply_async(args, kwargs, task_id=task_id)
         return
-    with app.producer_or_acquire() as producer, producer.batch(max_size=len(batch)):
+    with sending.producer(app) as producer, producer.batch(max_size=len(batch)):
         for (args, kwargs), task_id in batch:
             task.apply_async(args, kwargs, task_id=task_id, producer=producer)
 

@@ -22,6 +22,7 @@ from ..doorbell import AVAILABLE, Bell, Ringer
 from ..errors import RecordsUnavailableError, StorageError
 from . import chords, queries
 from .chords import Chords
+from .unreadable import UnreadableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -184,7 +185,7 @@ class Backend(BaseBackend):  # type: ignore[misc]
             yield
         except Exception as error:
             if self.exception_safe_to_retry(error):
-                raise RecordsUnavailableError(str(error)) from error
+                raise UnreadableError(str(error)) from error
             raise
 
     def _write(self, values: dict[str, Any]) -> None:

@@ -22,6 +22,6 @@ def refused(error: HTTPException) -> Response:
 
 
 def unavailable(error: OperationalError) -> tuple[dict[str, str], int, dict[str, str]]:
-    """The broker or the store of results is away, so nothing was begun."""
-    text = "Background tasks are not available just now. Nothing was started; try again."
+    """The broker or the store of results is out of reach."""
+    text = "Background tasks are not available just now; try again in a few seconds."
     return {"error": text}, 503, {"Retry-After": "5"}

@@ -18,17 +18,16 @@ from typing import Any
 import pytest
 import requests
 
+from tests.support.processes import PATIENCE, free_port, wait_for
+
 from .data_desk_support import (
     FOLDER,
     PAGE,
-    PATIENCE,
     SHIPPED,
     Desk,
     catcher,
     environment,
-    free_port,
     running,
-    wait_for,
 )
 
 ROWS_PER_SECOND = 8000

@@ -81,10 +81,14 @@ def smtp_server(port: int = 0, refused: Collection[str] = ()) -> Iterator[Mailbo
 
 
 async def close(server: asyncio.Server, connections: list[SMTP]) -> None:
-    server.close()
-    # One may have been accepted a moment ago; each ends when it loses its connection.
-    while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
+    while True:
         for connection in connections:
             if connection.transport is not None:
                 connection.transport.close()
+        # One that was accepted a moment ago has to begin before it can end, and needs the server.
+        if not (tasks := asyncio.all_tasks() - {asyncio.current_task()}):
+            break
         await asyncio.wait(tasks, timeout=0.05)
+    server.close()
+    # A transport gives its socket back in the loop's next turn.
+    await asyncio.sleep(0)

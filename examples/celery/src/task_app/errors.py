@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from flask import Flask, Response, json, make_response
 from kombu.exceptions import OperationalError
-from redis.exceptions import ConnectionError as RedisConnectionError
 from werkzeug.exceptions import HTTPException
 
 
 def init_app(app: Flask) -> None:
     """Answer an application's errors in JSON."""
     app.register_error_handler(HTTPException, refused)
-    for away in (OperationalError, RedisConnectionError):
-        app.register_error_handler(away, unavailable)
+    app.register_error_handler(OperationalError, unavailable)
 
 
 def refused(error: HTTPException) -> Response:
@@ -23,7 +21,7 @@ def refused(error: HTTPException) -> Response:
     return response
 
 
-def unavailable(error: Exception) -> tuple[dict[str, str], int, dict[str, str]]:
-    """The broker or the store of results is away, so nothing was begun."""
-    text = "Background tasks are not available just now. Nothing was started; try again."
+def unavailable(error: OperationalError) -> tuple[dict[str, str], int, dict[str, str]]:
+    """The broker or the store of results is out of reach."""
+    text = "Background tasks are not available just now; try again in a few seconds."
     return {"error": text}, 503, {"Retry-After": "5"}

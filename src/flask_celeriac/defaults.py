@@ -45,8 +45,9 @@ TRANSPORT_OPTIONS: dict[brokers.Kind, dict[str, Any]] = {
 }
 
 #: Where the result backend is ours: a task whose result cannot be stored waits until it can be,
-#: instead of being taken off the queue without one.
-OUR_RESULTS = {"result_backend_always_retry": True}
+#: instead of being taken off the queue without one; and a task that has succeeded is not run again
+#: when its message comes a second time.
+OUR_RESULTS = {"result_backend_always_retry": True, "worker_deduplicate_successful_tasks": True}
 
 #: Celery's result backends that ours take the place of, by the scheme of their URL.
 BACKENDS = {

@@ -390,10 +390,36 @@ def test_a_stopped_workers_late_ack_and_result_count_for_nothing(
             os.kill(stopped.pid, signal.SIGCONT)
             wait_for(lambda: ended(ledger, 1) == 2, "ended by the stopped one too")
             assert app.tasks["add"].delay(1, 2).get(timeout=20) == 3
+            wait_for(lambda: "was taken from this worker" in log.read_text(), "said so")
         finally:
             other.stop()
     assert result.get(timeout=5) == 2
     assert size(connect(), "celery") == 0
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_a_task_that_succeeded_is_not_run_again(
+    app: Celery, url: str, path: str, log: Path, ledger: Path, pool: str
+) -> None:
+    """Its worker was killed after the result was stored and before the message was deleted."""
+    result = app.tasks["work"].delay(1, 0)
+    with sqlite.file_at(path).transaction() as db:
+        db.execute("CREATE TABLE kept AS SELECT * FROM message")
+    with worker(url, "-P", pool, "-c", "1", log=log, ledger=ledger):
+        assert result.get(timeout=30) == 2
+        wait_for(lambda: count(path) == 0, "acknowledged")
+        with sqlite.file_at(path).transaction() as db:
+            db.execute("UPDATE kept SET claims = 1")
+            db.execute("INSERT INTO message SELECT * FROM kept")
+        app.tasks["work"].delay(2, 0).get(timeout=30)  # rings
+        wait_for(lambda: count(path) == 0, "acknowledged again")
+    assert started(ledger, 1) == 1
+    assert result.get(timeout=5) == 2
+
+
+def count(path: str) -> int:
+    with sqlite.file_at(path).connection() as db:
+        return int(db.execute("SELECT count(*) FROM message").fetchone()[0])
 
 
 @pytest.mark.parametrize("pool", POOLS)

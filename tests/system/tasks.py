@@ -27,6 +27,7 @@ SETTINGS = {
     "task_acks_late": True,
     "task_reject_on_worker_lost": True,
     "result_backend_always_retry": True,
+    "worker_deduplicate_successful_tasks": True,
     "worker_prefetch_multiplier": 1,
     "broker_connection_retry_on_startup": True,
     "worker_hijack_root_logger": True,

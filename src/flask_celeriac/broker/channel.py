@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import queries, template
 from .batch import Batch
-from .claims import Claims, tag_of
+from .claims import Claims
 from .envelope import pack, unpack
 from .topology import Topology, virtual
 
@@ -136,7 +136,7 @@ class Channel(Topology):
             rows = queries.claim(db, queue, 1, token)
         if not rows:
             raise Empty
-        return unpack(rows[0], tag_of(rows[0].id, token))
+        return unpack(rows[0], queries.tag_of(rows[0].id, token))
 
     def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> Any:
         """Get one message, or None."""

@@ -98,7 +98,7 @@ class Claims:
 
     def settle(self, tag: str, *, release: bool) -> None:
         """Note that a claim ended; it is written with the next transaction."""
-        (self._released if release else self._acked).append(claim_of(tag))
+        (self._released if release else self._acked).append(queries.claim_of(tag))
         self._settled += 1
         if release:
             self.look = True
@@ -236,7 +236,7 @@ class Claims:
                     queue, row, token = held.popleft()
                 except IndexError:  # the guard gave them back
                     break
-                message = unpack(row, tag_of(row.id, token))
+                message = unpack(row, queries.tag_of(row.id, token))
                 self._channel.connection._deliver(message, queue)
                 delivered += 1
                 before, begun = begun, self._begun()
@@ -287,7 +287,7 @@ class Claims:
         """Write what is settled, give back what is not, and leave."""
         self._guard.stop()
         for tag in outstanding:
-            self._released.append(claim_of(tag))
+            self._released.append(queries.claim_of(tag))
         try:
             self.give_back()
             self.flush()
@@ -308,14 +308,3 @@ def _drain(held: deque[Held]) -> list[Held]:
         while True:
             taken.append(held.popleft())
     return taken
-
-
-def tag_of(message: int, claim: int) -> str:
-    """The delivery tag of a claim."""
-    return f"{message}.{claim}"
-
-
-def claim_of(tag: str) -> Claim:
-    """The claim that a delivery tag names."""
-    message, _, claim = tag.partition(".")
-    return int(message), int(claim)

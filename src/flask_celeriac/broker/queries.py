@@ -134,6 +134,23 @@ def claim_token(owner: int, count: int) -> int:
     return (owner << _CLAIM_BITS) + count
 
 
+def tag_of(message: int, claim: int) -> str:
+    """The delivery tag of a claim."""
+    return f"{message}.{claim}"
+
+
+def claim_of(tag: str) -> tuple[int, int]:
+    """The message and the claim that a delivery tag names."""
+    message, _, number = tag.partition(".")
+    return int(message), int(number)
+
+
+def holds(db: apsw.Connection, message: int, claim: int) -> bool:
+    """Whether a claim has not been taken away."""
+    found = _one(db, "SELECT 1 FROM message WHERE id = ? AND claim = ?", (message, claim))
+    return found is not None
+
+
 def promote(db: apsw.Connection, now: float) -> int:
     """Make messages ready whose time has come.
 

@@ -3,47 +3,36 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import logging
-import re
 import time
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from celery import exceptions, states
-from celery.backends import base
+from celery import states
 from kombu.utils.json import dumps, loads
 
-from .. import liveness, sqlite
+from .. import sqlite
 from ..backlog import backlog_at
-from ..broker import queries as broker_queries
-from ..doorbell import AVAILABLE, Bell, Ringer
 from ..errors import RecordsUnavailableError, StorageError
 from . import chords, queries
 from .chords import Chords
+from .fence import Fence
 from .unreadable import UnreadableError
+from .waiting import Waiting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sqlalchemy import Engine
 
-#: Seconds without a result after which a wait asks whether anybody consumes the task's queue.
-PATIENCE = 3.0
-#: Seconds between looks at the record while its bell is silent, and where there is none.
-FALLBACK, POLLING = 0.5, 0.01
-
-#: Celery's stubs know only a part of its backends.
-BaseBackend: Any = base.BaseBackend
 _META_COLUMNS = ("status", "result", "traceback", "children", "date_done")
 _BINARY = "base64:"
-_PLAIN_ID = re.compile(r"[\w-]{1,64}")
 
 logger = logging.getLogger(__name__)
 
 
-class Backend(BaseBackend):  # type: ignore[misc]
+class Backend(Waiting):
     """The result backend behind ``celeriac:////path/celeriac.db`` and ``celeriac+<URL>``.
 
     :param url: the embedded file's URL, or any that SQLAlchemy understands.
@@ -62,7 +51,8 @@ class Backend(BaseBackend):  # type: ignore[misc]
         self._engine: Engine | None = None
         self._file = sqlite.file_at(sqlite.path_of(self.url)) if self.embedded else None
         self._chords = Chords(self)
-        self._ringer = Ringer(self._file.beside("waiters")) if self._file else None
+        self._fence = Fence(app, self._file)
+        self.watch(self._file)
         self._backlog = backlog_at(self._file.path) if self._file else None
 
     @property
@@ -104,34 +94,44 @@ class Backend(BaseBackend):  # type: ignore[misc]
             "updated": now,
         }
         part = self._chords.part(request, state, stored)
+        claim = self._fence.claim_of(request) if state in states.READY_STATES else None
         if part is not None:
+            if self._fence.is_lost(claim, task_id):
+                return result
             with self.engine.begin() as connection:
                 queries.store(connection, values)
                 self._chords.note(connection, part, request.chord)
-        elif state == states.SUCCESS and self._store_with_ack(values):
+        elif self._file is None:
+            with self.engine.begin() as connection:
+                queries.store(connection, values)
+        elif state == states.SUCCESS and self._store_with_ack(values, claim):
             return result
         else:
-            self._write(values)
+            self._make_tables()
+            with self._file.transaction() if claim else self._file.connection() as db:
+                self._store(db, values, claim)
         if state in states.READY_STATES:
-            self._ring(task_id)
+            self.ring(task_id)
         return result
 
-    def _store_with_ack(self, values: dict[str, Any]) -> bool:
+    def _make_tables(self) -> None:
+        _ = self.engine  # they are made when it is
+
+    def _store(self, db: Any, values: dict[str, Any], claim: tuple[int, int] | None) -> None:
+        if claim is None or self._fence.holds(db, claim, values["task_id"]):
+            queries.store_embedded(db, values)
+
+    def _store_with_ack(self, values: dict[str, Any], claim: tuple[int, int] | None) -> bool:
         """Leave a result to the transaction that acknowledges the task's message, if there is one.
 
         That is where the task runs in the process whose event loop acknowledges it.
         """
         if self._backlog is None or not self._backlog.is_kept:
             return False
-        _ = self.engine  # its tables are made when it is
+        self._make_tables()
         return self._backlog.put(
-            lambda db: queries.store_embedded(db, values), lambda: self._ring(values["task_id"])
+            lambda db: self._store(db, values, claim), lambda: self.ring(values["task_id"])
         )
-
-    def _ring(self, task_id: str) -> None:
-        """Wake whoever waits for a task."""
-        if self._ringer is not None:
-            self._ringer.ring(_bell_name(task_id))
 
     def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:
         with self._readable():
@@ -187,15 +187,6 @@ class Backend(BaseBackend):  # type: ignore[misc]
             if self.exception_safe_to_retry(error):
                 raise UnreadableError(str(error)) from error
             raise
-
-    def _write(self, values: dict[str, Any]) -> None:
-        engine = self.engine  # its tables are made when it is
-        if self._file is not None:
-            with self._file.connection() as db:
-                queries.store_embedded(db, values)
-        else:
-            with engine.begin() as connection:
-                queries.store(connection, values)
 
     def _read(self, task_id: str) -> queries.Record | None:
         engine = self.engine
@@ -279,6 +270,8 @@ class Backend(BaseBackend):  # type: ignore[misc]
 
     def on_chord_part_return(self, request: Any, state: str, result: Any, **_: Any) -> None:
         """A member of a chord has ended."""
+        if self._fence.is_lost(self._fence.claim_of(request), request.id):
+            return
 
         def stored() -> str:
             return self.pack(self.encode_result(result, state))
@@ -311,78 +304,6 @@ class Backend(BaseBackend):  # type: ignore[misc]
     def __reduce__(self, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
         return super().__reduce__(args, {**(kwargs or {}), "url": self.url})
 
-    # Waiting
-
-    def wait_for(
-        self,
-        task_id: str,
-        timeout: float | None = None,
-        interval: float = 0.5,
-        no_ack: bool = True,
-        on_interval: Any = None,
-    ) -> dict[str, Any]:
-        """Wait for a task to end.
-
-        :param timeout: seconds to wait, None for ever.
-        :param interval: seconds between looks at a database that has no bell.
-        :return: the task's meta, as :meth:`get_task_meta` gives it.
-        :raises celery.exceptions.TimeoutError: when it did not end in time.
-        """
-        self._ensure_not_eager()
-        bell = self._bell(task_id)
-        began = time.monotonic()
-        pause, warned = POLLING, False
-        try:
-            while True:
-                meta: dict[str, Any] = self.get_task_meta(task_id)
-                if meta["status"] in states.READY_STATES:
-                    return meta
-                waited = time.monotonic() - began
-                if timeout is not None and waited >= timeout:
-                    raise exceptions.TimeoutError("The operation timed out.")
-                if on_interval:
-                    on_interval()
-                if waited > PATIENCE and not warned:
-                    warned = True
-                    self._warn_if_unconsumed(task_id)
-                left = FALLBACK if timeout is None else min(FALLBACK, timeout - waited)
-                if bell is not None:
-                    bell.wait(left)
-                else:
-                    time.sleep(min(left, pause))
-                    pause = min(interval, pause * 1.5)
-        finally:
-            if bell is not None:
-                bell.close()
-
-    def _bell(self, task_id: str) -> Bell | None:
-        """A bell under the task's name, for whoever stores its result to ring."""
-        if self._ringer is None or not AVAILABLE:
-            return None
-        try:
-            return Bell(self._ringer.directory, _bell_name(task_id))
-        except OSError:  # another thread waits for the same task, or the path is too long
-            return None
-
-    def _warn_if_unconsumed(self, task_id: str) -> None:
-        if self._file is None:
-            return
-        try:
-            with self._file.connection() as db:
-                queue = broker_queries.queue_of(db, task_id)
-                consumers = broker_queries.consumers(db, queue) if queue else []
-        except StorageError:  # no broker in this file; and a hint must not end a wait
-            return
-        locks = self._file.beside("locks")
-        if queue and not any(liveness.is_alive(locks, process.lock) for process in consumers):
-            logger.warning(
-                "Task %s waits in queue %r, which no worker consumes: start one with"
-                " `flask celery worker -Q %s`",
-                task_id,
-                queue,
-                queue,
-            )
-
 
 def in_queue(file: sqlite.File, task_id: str) -> bool | None:
     """Whether a task is in the embedded broker's file, None where nobody can tell."""
@@ -391,13 +312,6 @@ def in_queue(file: sqlite.File, task_id: str) -> bool | None:
             return queries.in_queue(db, task_id)
     except StorageError:  # no broker has been in this file
         return None
-
-
-def _bell_name(task_id: str) -> str:
-    """A file name for any task id a user may choose."""
-    if _PLAIN_ID.fullmatch(task_id):
-        return task_id
-    return hashlib.sha256(task_id.encode()).hexdigest()[:32]
 
 
 def _iso(moment: float | None) -> str | None:

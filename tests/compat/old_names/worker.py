@@ -1,0 +1,3 @@
+from src import create_app, tasks  # noqa: F401 - the tasks
+
+app = create_app()

@@ -12,6 +12,7 @@ from . import (
     broker,  # noqa: F401 - registers celeriac:// with kombu
     config,
     defaults,
+    operations,
     urls,
 )
 from .celery_app import FlaskCelery, find_current
@@ -203,6 +204,18 @@ class Celeriac:
             return task
 
         return decorate
+
+    def is_unknown(self, task_id: str) -> bool:
+        """Whether it is certain that there is no such task: not queued, not running, not recorded.
+
+        Celery calls a task it knows nothing of ``PENDING``, as it does one that waits. On the
+        embedded broker, with results kept by us, the difference is known.
+
+        :param task_id: the id a client asks about
+        :return: False also where nobody can tell, such as on Redis and RabbitMQ
+        :raises RecordsUnavailableError: what is recorded cannot be read just now
+        """
+        return operations.is_unknown(self._find_app(), task_id)
 
     def _schedule(self, periodic: Periodic) -> None:
         if periodic.key in {known.key for known in self._periodic}:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import time
+from json import dumps
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import (
@@ -140,3 +141,24 @@ def expire(connection: Connection, before: float) -> None:
 
 def _delete_before(connection: Connection, table: Table, column: str, before: float) -> None:
     connection.execute(delete(table).where(table.c[column] < before))
+
+
+def in_queue(db: apsw.Connection, task_id: str) -> bool | None:
+    """Whether a message of the embedded broker is a task, or will become it.
+
+    The members of a chain, the body of a chord and what takes a replaced task's place travel in the
+    body of the message before them.
+
+    :return: None where a message cannot be read, because it is compressed or pickled.
+    """
+    (answer,) = db.execute(_IN_QUEUE, (task_id, dumps(task_id)[1:-1])).fetchall()[0]
+    return None if answer is None else bool(answer)
+
+
+_IN_QUEUE = """
+    SELECT CASE
+        WHEN EXISTS (SELECT 1 FROM message WHERE task_id = ?1 OR instr(body, ?2)) THEN 1
+        WHEN EXISTS (SELECT 1 FROM message WHERE typeof(body) = 'blob') THEN NULL
+        ELSE 0
+    END
+"""

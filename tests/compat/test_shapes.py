@@ -93,6 +93,7 @@ def runs(shape: Shape, folder: Path, worker: tuple[str, ...], **environ: str) ->
         )
         web.sees("Running on")
         wait_for(lambda: listens(port), "the web server")
+        started.sees(" ready.")
         shape.talk(Web(port))
         if shape.ticks:
             started.sees("ticked in")

@@ -1,12 +1,14 @@
-"""The servers some tests need: where they are, whether they answer, how to start them.
+"""The servers and programs some tests need: where they are, whether they work, how to get them.
 
-``python -m tests.support.services`` prints the names of those that do not answer, one a line:
-that is what decides which ones a CI run has to start.
+``python -m tests.support.services`` prints the names of those that are missing, one a line: that
+is what decides which ones a CI run has to install and start.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -47,6 +49,41 @@ class Service:
             reason = " ".join(str(error).split())[:120]
             return (
                 f"{self.name} cannot be used at {place} ({reason}): start it with `{self.start}`, "
+                f"or name yours in {self.variable}"
+            )
+        return None
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program that tests start.
+
+    :param variable: the environment variable that names another one than the default.
+    :param default: its command.
+    :param install: a command that installs it.
+    """
+
+    name: str
+    variable: str
+    default: str
+    install: str
+
+    @property
+    def path(self) -> str:
+        command = os.environ.get(self.variable) or self.default
+        return shutil.which(command) or command
+
+    def missing(self) -> str | None:
+        """Why the tests cannot use it, with the way out, on one line; None when they can."""
+        try:
+            subprocess.run(
+                [self.path, "--version"],
+                stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=True,
+            )  # fmt: skip
+        except (OSError, subprocess.SubprocessError) as error:
+            reason = " ".join(str(error).split())[:120]
+            return (
+                f"{self.name} cannot be started ({reason}): install it with `{self.install}`, "
                 f"or name yours in {self.variable}"
             )
         return None
@@ -116,8 +153,15 @@ RABBITMQ = Service(
     "docker run -d -p 5672:5672 -p 15672:15672 rabbitmq:management",
     probe_rabbitmq,
 )
+CHROMIUM = Program(
+    "Chromium",
+    "CELERIAC_TEST_CHROMIUM",
+    "chromium",
+    "apt-get install chromium fonts-liberation",
+)
 SERVICES = (POSTGRES, MARIADB, REDIS, RABBITMQ)
+PROGRAMS = (CHROMIUM,)
 
 
 if __name__ == "__main__":
-    print("\n".join(service.name for service in SERVICES if service.missing()))
+    print("\n".join(each.name for each in (*SERVICES, *PROGRAMS) if each.missing()))

@@ -139,22 +139,18 @@ def test_the_pasted_function_adds_too(system: System, tmp_path: Path) -> None:
 
 
 def test_the_drawing_is_what_happens(system: System, tmp_path: Path) -> None:
-    queue = "drawing"
-    with Example(
-        "make_celery",
-        tmp_path,
-        system,
-        app="your_application",
-        FLASK_CELERY__task_default_queue=queue,
-    ) as example:
+    with (
+        new_system(system.name) as alone,
+        Example("make_celery", tmp_path, alone, app="your_application") as example,
+    ):
         web = example.web()
         started = example.post("/sums", data={"a": 23, "b": 42})
         assert web.sees("POST /sums")
         task_id = started.json()["id"]
         assert example.get(f"/sums/{task_id}").json()["state"] == "PENDING"
-        length = f"""
+        length = """
 from your_application import celery
-with celery.connection_for_read() as connection, connection.SimpleQueue("{queue}") as queue:
+with celery.connection_for_read() as connection, connection.SimpleQueue("celery") as queue:
     print(queue.qsize())
 """
         waiting = python(example, length)

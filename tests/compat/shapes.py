@@ -53,6 +53,7 @@ class Shape:
     :param ours: the changes that put our import in the place of what was pasted or installed.
     :param plain: the change that only imports us, for a Celery that stays Celery's own; none for
         an application of an extension that is not installed here.
+    :param plain_celery: what ``celery -A`` is given then, if it is something else.
     :param ticks: whether it has a periodic task.
     :param urls: the names that the application reads broker and results from.
     """
@@ -63,6 +64,7 @@ class Shape:
     flask: str
     ours: tuple[Change, ...]
     plain: Change | None = None
+    plain_celery: str | None = None
     ticks: bool = True
     urls: tuple[str, str] = ("QUEUE_URL", "RESULTS_URL")
 
@@ -160,6 +162,7 @@ SHAPES = (
         "flask_module",
         flask_module,
         celery="example",  # whose `app` is the Flask application
+        plain_celery="example.celery_app",
         flask="example",
         ours=(("example.py", "from celery_setup", "from flask_celeriac"),),
         plain=(

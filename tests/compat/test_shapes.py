@@ -45,8 +45,7 @@ def test_its_own_celery_reaches_the_embedded_broker_by_url(shape: Shape, tmp_pat
     assert shape.plain
     folder = copy(shape, tmp_path, [shape.plain])
     urls = dict.fromkeys(shape.urls, f"celeriac:///{tmp_path}/celeriac.db")
-    # Celery takes the Flask application for its own where a module calls it `app`.
-    name = "example.celery_app" if shape.celery == "example" else shape.celery
+    name = shape.plain_celery or shape.celery
     log = runs(shape, folder, ("celery", "-A", name, "worker"), **urls)
     assert "transport:   celeriac:///" in log
 

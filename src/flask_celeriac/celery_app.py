@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import weakref
 from functools import cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
 import flask
@@ -12,17 +13,21 @@ from celery import Celery
 from celery.local import Proxy
 from kombu.exceptions import EncodeError
 
-from . import arguments, url_base
+from . import arguments, due_dates, sending, url_base
 from .errors import NotInitializedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from celery.result import AsyncResult
+    from kombu import Connection
 
     _Proxy = Proxy[Celery[Any]]
 else:
     _Proxy = Proxy  # not subscriptable at run time
+
+#: How many arguments ``send_task`` takes between ``kwargs`` and ``producer``.
+_BEFORE_PRODUCER = 3
 
 
 class FlaskCelery(Celery[Any]):
@@ -47,6 +52,10 @@ class FlaskCelery(Celery[Any]):
     url_base: str | None = None
     #: The SQLAlchemy session that tasks use, as ``Celeriac(session=...)`` was given it.
     session: Any = None
+    #: Whether this process may wait for its broker and its result store: in workers and beat.
+    patient = False
+    #: Those of ``broker_transport_options`` that are our defaults.
+    own_transport_options: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(
         self, main: str | None = None, *, flask_app: flask.Flask | None = None, **options: Any
@@ -55,8 +64,11 @@ class FlaskCelery(Celery[Any]):
         super().__init__(main, **options)
         self.flask_app = flask_app
         self.steps["worker"].add("flask_celeriac.worker.pool_watch:PoolWatch")
+        self.steps["worker"].add("flask_celeriac.worker.patient:Patient")
         #: The process whose database connections are the application's.
         self.pid = os.getpid()
+        #: The tasks of which it was said that a date is too far away for the broker.
+        self.told: set[str] = set()
 
     def set_default(self) -> None:
         """Let Celery's default application follow Flask's, with this one where there is none.
@@ -86,10 +98,18 @@ class FlaskCelery(Celery[Any]):
         """Send a task, as :meth:`celery.Celery.send_task` does.
 
         :raises UnserializableArgumentError: an argument cannot be serialized; nothing was sent
+        :raises kombu.exceptions.OperationalError: the broker or the result store is out of reach,
+            which it takes two seconds at most to say, but for workers and beat, who wait for them
         """
         url_base.carry(self, options)
+        countdown, eta = (*positional, None, None)[:2]
+        due_dates.look(self, name, options.get("countdown", countdown), options.get("eta", eta))
+        send = super().send_task
         try:
-            return super().send_task(name, args, kwargs, *positional, **options)
+            if self.patient or len(positional) > _BEFORE_PRODUCER:
+                return send(name, args, kwargs, *positional, **options)
+            with sending.briefly(self, options):
+                return send(name, args, kwargs, *positional, **options)
         except EncodeError as error:
             task_type = options.get("task_type") or self.tasks.get(name)
             serializer = options.get("serializer") or getattr(task_type, "serializer", None)
@@ -104,6 +124,15 @@ class FlaskCelery(Celery[Any]):
                 },
             )
             raise
+
+    def connection_for_write(self, url: str | None = None, **kwargs: Any) -> Connection:
+        """The connection to send on, as :meth:`celery.Celery.connection_for_write` makes it.
+
+        Where nobody has time to wait, its server has to answer within a second.
+        """
+        if not self.patient:
+            kwargs = sending.connection_options(self, kwargs)
+        return super().connection_for_write(url, **kwargs)
 
     def __reduce__(self) -> Any:
         return _in_this_process, (self.main,)

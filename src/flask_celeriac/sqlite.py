@@ -20,7 +20,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 import apsw
 
-from . import checkpoint, fork_gate
+from . import checkpoint, fork_gate, patience
 from .directories import make_private
 from .errors import StorageError
 
@@ -128,7 +128,7 @@ class _Patience:
         now = time.monotonic()
         if tries == 0:
             self._began = now
-        elif now - self._began > BUSY_TIMEOUT:
+        elif now - self._began > BUSY_TIMEOUT or not patience.allows(limit=patience.WRITER):
             return False
         step = 0.0001 if tries < 40 else 0.001 if tries < 200 else 0.01
         time.sleep(step * (0.5 + random.random()))

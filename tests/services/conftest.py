@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from celery.contrib.testing.worker import start_worker
 from flask import Flask
+from kombu import pools
 
 MakeApp = Callable[..., Flask]
 
@@ -23,19 +24,15 @@ MakeApp = Callable[..., Flask]
 @pytest.fixture
 def make_app(tmp_path: Path) -> Iterator[MakeApp]:
     """A Flask application with an instance folder of its own."""
-    made: list[Flask] = []
 
     def make(name: str = "shop", **config: Any) -> Flask:
         app = Flask(name, instance_path=str(tmp_path / name))
         app.config["CELERY"] = {"result_backend": "cache+memory://", **config.pop("CELERY", {})}
         app.config.update(config)
-        made.append(app)
         return app
 
     yield make
-    for app in made:
-        if "celery" in app.extensions:
-            app.extensions["celery"].pool.force_close_all()
+    pools.reset()
 
 
 @contextmanager

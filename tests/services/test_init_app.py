@@ -61,21 +61,10 @@ def test_nothing_is_written_by_init_app(tmp_path: Path) -> None:
     assert not (tmp_path / "instance").exists()
 
 
-def test_another_broker_keeps_celerys_defaults(tmp_path: Path) -> None:
-    conf = conf_of(flask_app(tmp_path, CELERY_BROKER_URL="redis://localhost:6379/7"))
-    plain = celery.Celery("plain", set_as_current=False).conf
-    assert conf.broker_url == "redis://localhost:6379/7"
-    for name in (
-        "task_acks_late", "task_reject_on_worker_lost",
-        "worker_prefetch_multiplier", "broker_transport_options", "beat_schedule_filename",
-    ):  # fmt: skip
-        assert conf[name] == plain[name]
-
-
 def test_only_a_read_url_is_another_broker_too(tmp_path: Path) -> None:
     conf = conf_of(flask_app(tmp_path, CELERY={"broker_read_url": "redis://localhost"}))
-    assert not conf.task_acks_late
     assert conf.broker_url is None
+    assert conf.result_backend.endswith("DisabledBackend")
 
 
 def test_what_the_user_set_wins(tmp_path: Path) -> None:
@@ -109,7 +98,7 @@ def test_what_is_set_on_celery_afterwards_wins(tmp_path: Path, how: str) -> None
         celery_app.config_from_object(settings)
     assert celery_app.conf.broker_url == "redis://localhost"
     assert celery_app.conf.result_backend == "redis://localhost/1"
-    assert not celery_app.conf.task_acks_late
+    assert "durability" not in celery_app.conf.broker_transport_options
 
 
 def test_options_are_settings(tmp_path: Path) -> None:

@@ -22,8 +22,8 @@ from .watch import Watcher, code_roots
 
 RESERVED = ("web", "worker", "beat", "dev")
 CONFIG_FILES = ("FLASK_CONFIG", "CELERIAC_CONFIG_FILE", "FLASK_CELERIAC_CONFIG_FILE")
-WORKER_STOPS = (("SIGTERM", 5.0), ("SIGQUIT", 2.0))
-"""Warm, then cold: a cold stop hands running tasks back to the broker."""
+WORKER_STOPS = (("SIGTERM", 5.0), ("SIGQUIT", 8.0))
+"""Warm, then cold: a cold stop hands running tasks back to the broker, after Celery's soft shutdown."""
 
 
 class DevCommand(click.Command):

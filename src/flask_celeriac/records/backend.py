@@ -19,6 +19,7 @@ from ..broker import queries as broker_queries
 from ..doorbell import AVAILABLE, Bell, Ringer
 from ..errors import RecordsUnavailableError, StorageError
 from . import queries
+from .unreadable import UnreadableError
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -136,7 +137,7 @@ class Backend(BaseBackend):  # type: ignore[misc]
             return self._read(task_id)
         except Exception as error:
             if self.exception_safe_to_retry(error):
-                raise RecordsUnavailableError(str(error)) from error
+                raise UnreadableError(str(error)) from error
             raise
 
     def _write(self, values: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from celery import signals
 from celery.app import default_app
 
 from .. import celery_app
-from . import sessions
+from . import patient, sessions
 
 if TYPE_CHECKING:
     from celery.local import Proxy
@@ -22,11 +22,13 @@ _inherited: list[object] = []
 def install() -> None:
     """Have Celery call :func:`on_process_init` in every new process of a worker's pool."""
     signals.worker_process_init.connect(on_process_init, dispatch_uid=__name__)
+    signals.beat_init.connect(patient.on_beat_init, dispatch_uid=patient.__name__)
 
 
 def on_process_init(**_: Any) -> None:
     """Start a new process with no database connection; let Celery follow ``current_app``."""
     for app in list(celery_app.alive()):
+        app.patient = True
         if app.pid != os.getpid():  # Celery sends the signal in pools without processes, too
             _leave_connections(app)
             app.pid = os.getpid()

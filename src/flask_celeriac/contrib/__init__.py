@@ -1,0 +1,1 @@
+"""What needs a dependency that not everybody has; nothing else imports it."""

@@ -1,0 +1,38 @@
+"""Workers and beat wait for their broker and their result store."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import bootsteps
+
+from .. import celery_app, due_dates
+
+
+class Patient(bootsteps.StartStopStep):
+    """Worker step that gives the application's connections the time that Celery gives them.
+
+    .. versionadded:: 0.1
+    """
+
+    def __init__(self, worker: Any, **kwargs: Any) -> None:
+        super().__init__(worker, **kwargs)
+        worker.app.patient = True
+
+    def start(self, parent: Any) -> None:
+        """Say which time limits the broker does not wait for."""
+        due_dates.look_at_limits(parent.app)
+
+    def stop(self, parent: Any) -> None:
+        """Be what the process was before, as it may be a web server or a test."""
+        parent.app.patient = False
+
+    def terminate(self, parent: Any) -> None:
+        """Do the same when the worker is stopped at once."""
+        self.stop(parent)
+
+
+def on_beat_init(sender: Any, **_: Any) -> None:
+    """Have beat wait: a run that it cannot send would be missed."""
+    if isinstance(sender.app, celery_app.FlaskCelery):
+        sender.app.patient = True

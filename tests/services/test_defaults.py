@@ -1,0 +1,152 @@
+"""What differs from Celery's defaults on which broker, and that the user's word counts more."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from celery import Celery
+from flask import Flask
+
+from flask_celeriac import Celeriac, brokers
+
+from .conftest import MakeApp, working
+
+URLS = {
+    "embedded": None,
+    "redis": "redis://localhost",
+    "rabbitmq": "amqp://localhost//",
+    "other": "memory://",
+}
+
+
+def celery_of(make_app: MakeApp, **settings: Any) -> Any:
+    app = make_app(CELERY=settings)
+    Celeriac(app)
+    return app.extensions["celery"]
+
+
+@pytest.mark.parametrize(
+    ("url", "kind"),
+    [
+        ("celeriac:////a/b.db", "embedded"),
+        ("redis://localhost", "redis"),
+        ("rediss://localhost", "redis"),
+        ("redis+socket:///run/redis.sock", "redis"),
+        ("sentinel://a:26379;sentinel://b:26379", "redis"),
+        ("amqp://", "rabbitmq"),
+        ("amqps://a//;amqps://b//", "rabbitmq"),
+        ("pyamqp://a", "rabbitmq"),
+        ("localhost", "rabbitmq"),
+        (["AMQP://a", "amqp://b"], "rabbitmq"),
+        ("sqs://", "other"),
+        ("memory://", "other"),
+    ],
+)
+def test_which_broker_it_is(url: Any, kind: str) -> None:
+    assert brokers.kind_of_url(url) == kind
+    assert brokers.kind_of(Celery(broker=url, set_as_current=False).conf) == kind
+
+
+@pytest.mark.parametrize("broker", URLS)
+def test_no_task_is_lost_by_default(make_app: MakeApp, broker: str) -> None:
+    conf = celery_of(make_app, broker_url=URLS[broker]).conf
+    assert conf.task_acks_late
+    assert conf.task_reject_on_worker_lost
+    assert conf.worker_prefetch_multiplier == 1
+    assert conf.broker_connection_retry_on_startup
+    assert not conf.worker_hijack_root_logger
+    assert not conf.task_retry_on_worker_lost
+    assert conf.worker_soft_shutdown_timeout == (5 if broker in ("redis", "rabbitmq") else 0)
+    assert conf.worker_cancel_long_running_tasks_on_connection_loss == (broker == "rabbitmq")
+
+
+@pytest.mark.parametrize("broker", ["redis", "rabbitmq"])
+@pytest.mark.parametrize("place", ["app.config", "conf", "object"])
+def test_the_users_transport_options_lie_over_ours(
+    make_app: MakeApp, broker: str, place: str
+) -> None:
+    ours = {"redis": "socket_keepalive", "rabbitmq": "confirm_publish"}[broker]
+    given = {"broker_transport_options": {"client_name": "shop", "socket_timeout": 7}}
+    celery = celery_of(make_app, broker_url=URLS[broker], **(given if place[0] == "a" else {}))
+    if place == "conf":
+        celery.conf.update(given)
+    elif place == "object":
+        celery.config_from_object(given)
+    options = celery.conf.broker_transport_options
+    assert options[ours] is True
+    assert (options["client_name"], options["socket_timeout"]) == ("shop", 7)
+    assert celery.connection_for_write().transport_options["socket_timeout"] == 7
+
+
+def test_what_the_user_says_about_ours_wins(make_app: MakeApp) -> None:
+    settings = {
+        "task_acks_late": False,
+        "worker_prefetch_multiplier": 4,
+        "worker_soft_shutdown_timeout": 0,
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        "broker_transport_options": {"confirm_publish": False},
+        "broker_connection_timeout": 3,
+    }
+    celery = celery_of(make_app, broker_url=URLS["rabbitmq"], **settings)
+    assert {name: celery.conf[name] for name in settings} == settings
+    assert celery.connection_for_write().connect_timeout == 3
+    assert celery.connection_for_write(connect_timeout=5).connect_timeout == 5
+
+
+def test_results_in_redis_wait_for_it(make_app: MakeApp) -> None:
+    for url, waits in (("rediss://localhost", True), ("cache+memory://", False)):
+        conf = celery_of(make_app, broker_url=URLS["rabbitmq"], result_backend=url).conf
+        assert conf.result_backend_always_retry is waits
+
+
+def test_a_date_too_far_away_for_redis_is_told_once_for_each_task(
+    make_app: MakeApp, redis_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    celery = celery_of(make_app, broker_url=redis_url)
+    celery.send_task("soon", countdown=3599)
+    assert caplog.messages == []
+    celery.send_task("later", countdown=3 * 3600 + 1)
+    celery.send_task("later", countdown=4 * 3600)
+    (message,) = caplog.messages
+    assert message.startswith("later is to start in 3 hours, but Redis")
+    assert "about 4 times" in message
+    assert 'broker_transport_options["visibility_timeout"]' in message
+    far = datetime.now(timezone.utc) + timedelta(days=3)
+    celery.send_task("a", eta=far)
+    celery.send_task("b", eta=far.isoformat())
+    celery.send_task("c", eta=far.replace(tzinfo=None))
+    assert [message[0] for message in caplog.messages[1:]] == ["a", "b", "c"]
+
+
+def test_a_longer_visibility_timeout_is_heeded(
+    make_app: MakeApp, redis_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = {"visibility_timeout": 86400}
+    celery = celery_of(make_app, broker_url=redis_url, broker_transport_options=options)
+    celery.send_task("later", countdown=86399)
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize("broker", ["embedded", "redis", "rabbitmq"])
+def test_a_worker_says_which_tasks_may_run_for_too_long(
+    make_app: MakeApp,
+    request: pytest.FixtureRequest,
+    caplog: pytest.LogCaptureFixture,
+    broker: str,
+) -> None:
+    url = None if broker == "embedded" else request.getfixturevalue(f"{broker}_url")
+    app: Flask = make_app(CELERY={"broker_url": url, "task_time_limit": 7200})
+    celeriac = Celeriac(app)
+
+    @celeriac.task(name="slow", time_limit=86400)
+    def slow() -> None: ...
+
+    with caplog.at_level(logging.WARNING, "flask_celeriac"), working(app):
+        pass
+    told = [message for message in caplog.messages if " may run for " in message]
+    assert [message.split()[0] for message in told] == ([] if url is None else ["A", "slow"])
+    remedy = {"redis": "visibility_timeout", "rabbitmq": "consumer_timeout"}.get(broker, "")
+    assert all(remedy in message for message in told)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .celery_app import FlaskCelery
 from .compat import celery_init_app, make_celery
 from .errors import CeleriacError, ConfigError, ConfigWarning, UnserializableArgumentError
 from .extension import Celeriac
@@ -13,6 +14,7 @@ __all__ = [
     "CeleriacError",
     "ConfigError",
     "ConfigWarning",
+    "FlaskCelery",
     "Task",
     "UnserializableArgumentError",
     "celery_init_app",

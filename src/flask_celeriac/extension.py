@@ -16,6 +16,7 @@ from . import (
     urls,
 )
 from .celery_app import FlaskCelery, find_current
+from .cli.app_option import UserOptions
 from .declaration import Declaration, Periodic, TaskProxy, declaration_of
 from .errors import CeleriacError, ConfigError, NotInitializedError
 from .schedules.entry import Expression, parse
@@ -104,6 +105,8 @@ class Celeriac:
         celery_app.celeriac = state
         app.extensions["celeriac"] = state
         app.extensions["celery"] = celery_app
+        if not hasattr(app, "user_options"):  # for `celery -A module` with this as its `app`
+            app.user_options = UserOptions(celery_app)  # type: ignore[attr-defined]
         self._apps.add(celery_app)
         for declaration in self._declarations:
             declaration.register(celery_app)

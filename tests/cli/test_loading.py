@@ -23,6 +23,23 @@ def test_the_new_form_keeps_the_other_arguments(arguments: list[str], name: str,
     assert error.message.endswith(f"\n  celery -A {name} beat {rest}")
 
 
+@pytest.mark.parametrize(
+    ("named", "module"),
+    [
+        ("shop.celery", "shop"),
+        ("shop:celery_app", "shop"),
+        ("shop.web.celery", "shop.web"),
+        ("shop.make_celery", "shop.make_celery"),
+        ("celery", "celery"),
+    ],
+)
+def test_flask_is_given_the_module_of_the_celery_object(named: str, module: str) -> None:
+    ctx = click.Context(click.Command("worker"), info_name="worker")
+    error = app_option_error(click.NoSuchOption("-A"), ctx, ["-A", named])
+    assert f"\n  flask --app {module} celery worker\n" in error.message
+    assert error.message.endswith(f"\n  celery -A {named} worker")
+
+
 def test_another_unknown_option_stays_what_it_is() -> None:
     ctx = click.Context(click.Command("beat"), info_name="beat")
     error = click.NoSuchOption("--nope", ctx=ctx)

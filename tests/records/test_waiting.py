@@ -14,7 +14,7 @@ from celery import Celery, chain, chord, group
 from celery.exceptions import TimeoutError
 
 from flask_celeriac import sqlite
-from flask_celeriac.records import waiting as waiting
+from flask_celeriac.records import waiting
 from tests.records.conftest import DATABASES, database_url
 from tests.system.tasks import BACKEND, client
 from tests.system.workers import wait_for, worker

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -78,11 +79,16 @@ def app_option_error(
     tail = " ".join([*inside, *rest] or ["worker"])
     return click.UsageError(
         f"{error.option_name} names the Flask application and goes before celery:\n\n"
-        f"  flask --app {name} celery {tail}\n\n"
+        f"  flask --app {_flask_name(name)} celery {tail}\n\n"
         "or, with Celery's own command and the module that holds the Celery object:\n\n"
         f"  celery -A {name} {tail}",
         ctx,
     )
+
+
+def _flask_name(name: str) -> str:
+    """What ``flask --app`` takes for it: the module, not the Celery object in it."""
+    return re.sub(r"(?<=\w)[.:]celery(_app)?$", "", name)
 
 
 def _without_app_option(args: list[str]) -> tuple[str, list[str]]:

@@ -1,0 +1,3 @@
+from server.core import create_celery
+
+celery = create_celery()

@@ -1,0 +1,3 @@
+from flask_celery import Celery
+
+celery = Celery()

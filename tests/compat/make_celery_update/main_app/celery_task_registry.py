@@ -1,0 +1,1 @@
+CELERY_TASK_LIST = ("main_app.tasks.tasks",)

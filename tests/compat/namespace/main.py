@@ -1,0 +1,4 @@
+from project import create_app
+
+app = create_app()
+celery = app.celery

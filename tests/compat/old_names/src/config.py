@@ -1,0 +1,8 @@
+import os
+
+SQLALCHEMY_DATABASE_URI = "sqlite:///messages.db"
+BROKER_URL = os.environ["QUEUE_URL"]
+CELERY_RESULT_BACKEND = os.environ["RESULTS_URL"]
+CELERY_TIMEZONE = "UTC"
+CELERY_TASK_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]

@@ -108,7 +108,7 @@ class Backend(Waiting):
             return result
         else:
             self._make_tables()
-            with self._file.transaction() if claim else self._file.connection() as db:
+            with self._file.connection() as db:
                 self._store(db, values, claim)
         if state in states.READY_STATES:
             self.ring(task_id)
@@ -118,8 +118,8 @@ class Backend(Waiting):
         _ = self.engine  # they are made when it is
 
     def _store(self, db: Any, values: dict[str, Any], claim: tuple[int, int] | None) -> None:
-        if claim is None or self._fence.holds(db, claim, values["task_id"]):
-            queries.store_embedded(db, values)
+        if not queries.store_embedded(db, values, claim) and claim is not None:
+            self._fence.holds(db, claim, values["task_id"])  # says so where it is not
 
     def _store_with_ack(self, values: dict[str, Any], claim: tuple[int, int] | None) -> bool:
         """Leave a result to the transaction that acknowledges the task's message, if there is one.

@@ -8,6 +8,7 @@ whatever transaction the broker has open there.
 from __future__ import annotations
 
 import functools
+import re
 import time
 from json import dumps
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -118,24 +119,36 @@ def find(connection: Connection, task_id: str) -> Record | None:
     return None if row is None else Record(*row)
 
 
-def store_embedded(db: apsw.Connection, values: dict[str, Any]) -> None:
-    """:func:`store`, on the embedded file."""
-    db.execute(_embedded_sql()[0], values)
+def store_embedded(
+    db: apsw.Connection, values: dict[str, Any], claim: tuple[int, int] | None = None
+) -> bool:
+    """:func:`store`, on the embedded file.
+
+    :param claim: the message and the claim of it that have to be held by whoever stores this.
+    :return: whether anything was written.
+    """
+    plain, guarded, _ = _embedded_sql()
+    if claim is None:
+        db.execute(plain, values)
+    else:
+        db.execute(guarded, {**values, "message": claim[0], "claim": claim[1]})
+    return db.changes() > 0
 
 
 def find_embedded(db: apsw.Connection, task_id: str) -> Record | None:
     """:func:`find`, on the embedded file."""
-    row = db.execute(_embedded_sql()[1], {"id": task_id}).fetchone()
+    row = db.execute(_embedded_sql()[2], {"id": task_id}).fetchone()
     return None if row is None else Record(*row)
 
 
 @functools.cache
-def _embedded_sql() -> tuple[str, str]:
+def _embedded_sql() -> tuple[str, str, str]:
     dialect = sqlite.dialect(paramstyle="named")
-    return (
-        str(_upsert_record("sqlite").compile(dialect=dialect)),
-        str(_select.compile(dialect=dialect)),
-    )
+    plain = str(_upsert_record("sqlite").compile(dialect=dialect))
+    before, values, after = re.split(r"VALUES \((.*?)\)", plain, maxsplit=1)
+    held = "SELECT 1 FROM message WHERE id = :message AND claim = :claim"
+    guarded = f"{before}SELECT {values} WHERE EXISTS ({held}){after}"
+    return plain, guarded, str(_select.compile(dialect=dialect))
 
 
 def forget(connection: Connection, task_id: str) -> None:

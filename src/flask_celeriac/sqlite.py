@@ -16,13 +16,14 @@ import time
 import weakref
 from collections import deque
 from types import TracebackType
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import apsw
 
-from . import checkpoint, fork_gate
+from . import checkpoint, filesystem, fork_gate
 from .directories import make_private
-from .errors import StorageError
+from .errors import StorageError, StorageUnavailableError
+from .sqlite_errors import DAMAGED, explain, explain_system
 
 #: The version of the SQLite library that APSW brings along.
 VERSION = apsw.sqlite_lib_version()
@@ -32,15 +33,10 @@ BUSY_TIMEOUT = 10.0
 #: Bytes the write-ahead log is cut to when it is started anew.
 WAL_LIMIT = 16 * 1024 * 1024
 
-_REMEDIES: dict[type[apsw.Error], str] = {
-    apsw.BusyError: "another process held the file for too long: try again",
-    apsw.FullError: "the disk is full: free some space, nothing acknowledged is lost",
-    apsw.IOError: "the disk could not be read or written: check it",
-    apsw.CantOpenError: "check that the directory exists and may be written by this user",
-    apsw.ReadOnlyError: "the file or its directory may not be written by this user",
-    apsw.NotADBError: "the file is not a database: set it aside and start anew",
-    apsw.CorruptError: "the file is damaged: set it aside and restore a backup",
-}
+#: What SQLite's ``application_id`` says in our files ("Clry").
+APPLICATION = 0x436C7279
+#: Seconds between two looks whether the file is still the one that was opened.
+LOOK_EVERY = 1.0
 
 #: Bytes a put leaves free on the disk, for acks, results and checkpoints.
 RESERVE = 16 * 1024 * 1024
@@ -79,7 +75,7 @@ def connect(path: str, *, synchronous: str = "NORMAL") -> apsw.Connection:
     except apsw.Error as error:
         raise explain(error, path) from error
     except OSError as error:
-        raise StorageError(f"{path}: {error.strerror or error}") from error
+        raise explain_system(error, path) from error
     finally:
         fork_gate.leave()
 
@@ -90,6 +86,7 @@ def _connect(path: str, synchronous: str) -> apsw.Connection:
         connection = apsw.Connection(path, statementcachesize=64)
     _open.add(connection)
     connection.set_busy_handler(_Patience())
+    new = _is_new(connection, path)
     # Otherwise the claim is planned anew each time, as its partial index might not fit a value.
     connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
     for pragma in (
@@ -99,6 +96,8 @@ def _connect(path: str, synchronous: str) -> apsw.Connection:
         "temp_store = memory",
     ):
         connection.execute(f"PRAGMA {pragma}").fetchall()
+    if new:
+        connection.execute(f"PRAGMA application_id = {APPLICATION}")
     connection.set_wal_hook(functools.partial(checkpoint.after_commit, path))
     return connection
 
@@ -113,6 +112,35 @@ def _create(path: str) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, stat.S_IRUSR | stat.S_IWUSR))
     except FileExistsError:
         pass
+
+
+def _is_new(connection: apsw.Connection, path: str) -> bool:
+    """Whether the file is not marked as ours yet; asked before anything in it is changed.
+
+    :raises StorageError: it is the database of something else.
+    """
+    marked, things, ours = connection.execute(
+        "SELECT application_id, (SELECT count(*) FROM sqlite_schema), (SELECT count(*) FROM"
+        " sqlite_schema WHERE name IN ('message_ready', 'celeriac_schema'))"
+        " FROM pragma_application_id"
+    ).fetchall()[0]
+    if marked == APPLICATION:
+        return False
+    if marked or (things and not ours):  # the first files of ours had no mark
+        raise StorageError(
+            f"{path} is the database of another application: name a file of its own in the"
+            " broker's URL, it is made when it is missing"
+        )
+    return True
+
+
+def _identity(path: str) -> tuple[tuple[int, int], ...]:
+    """What tells this file and its log from others that may take their names."""
+    try:
+        found = (os.stat(path), os.stat(path + "-wal"))
+    except OSError:
+        return ()
+    return tuple((one.st_dev, one.st_ino) for one in found)
 
 
 class _Patience:
@@ -135,12 +163,6 @@ class _Patience:
         return True
 
 
-def explain(error: apsw.Error, path: str) -> StorageError:
-    """What SQLite said, as an error that names the file and the remedy."""
-    remedy = next((text for kind, text in _REMEDIES.items() if isinstance(error, kind)), None)
-    return StorageError(f"{path}: {error}" + (f" ({remedy})" if remedy else ""))
-
-
 class File:
     """One of our SQLite files as this process sees it: a stack of idle connections.
 
@@ -154,6 +176,8 @@ class File:
     def forget_connections(self) -> None:
         """Start with no connection, as a forked child must."""
         self._idle: dict[str, deque[apsw.Connection]] = {"NORMAL": deque(), "FULL": deque()}
+        self._identity: tuple[tuple[int, int], ...] = ()
+        self._look_at = 0.0
 
     def connection(self, synchronous: str = "NORMAL") -> Session:
         """A connection for the length of a ``with`` block; each statement commits by itself."""
@@ -164,10 +188,29 @@ class File:
         return Session(self, synchronous, begin=True)
 
     def acquire(self, synchronous: str) -> apsw.Connection:
+        if time.monotonic() > self._look_at:
+            self.look()
         try:
             return self._idle[synchronous].pop()
         except IndexError:
-            return connect(self.path, synchronous=synchronous)
+            connection = connect(self.path, synchronous=synchronous)
+        if not self._identity:
+            self._identity = _identity(self.path)
+        return connection
+
+    def look(self) -> None:
+        """Make sure that what this process has open is what others find under the name.
+
+        :raises StorageError: the file was moved or replaced, or its log deleted: what is written
+            now, nobody will ever see.
+        """
+        if self._identity and self._identity != _identity(self.path):
+            raise StorageError(
+                f"{self.path}: the file or its log was deleted or replaced while this process had"
+                " it open: start the process anew. Stop everything before you touch the file, and"
+                " open it with nothing but `flask celery db`"
+            )
+        self._look_at = time.monotonic() + LOOK_EVERY
 
     def release(self, connection: apsw.Connection, synchronous: str) -> None:
         self._idle[synchronous].append(connection)
@@ -179,6 +222,7 @@ class File:
             for idle in self._idle.values():
                 while idle:
                     idle.pop().close()
+            self._identity = ()
         finally:
             fork_gate.leave()
 
@@ -195,14 +239,14 @@ class File:
     def check_room(self) -> None:
         """Refuse to add to a disk that is nearly full, so that acks and results still fit.
 
-        :raises StorageError: when less than :data:`RESERVE` is free.
+        :raises StorageUnavailableError: when less than :data:`RESERVE` is free.
         """
         if not hasattr(os, "statvfs"):
             return
         disk = os.statvfs(self.path)
         room = disk.f_bavail * disk.f_frsize
         if room < RESERVE and room + self._free_inside() < RESERVE:
-            raise StorageError(
+            raise StorageUnavailableError(
                 f"{self.path}: the disk is full, less than {RESERVE >> 20} MiB are free: free some"
                 " space; nothing acknowledged is lost, and what is queued still runs"
             )
@@ -227,7 +271,7 @@ class Session:
         except BaseException as error:
             fork_gate.leave()
             if isinstance(error, apsw.Error):
-                self._file.release(self._connection, self._synchronous)
+                self._give_back(error)
                 raise explain(error, self._file.path) from error
             raise
         return self._connection
@@ -238,15 +282,20 @@ class Session:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        connection = self._connection
         try:
             if self._begin:
-                self._end(connection, failed=error is not None)
+                self._end(self._connection, failed=error is not None)
         finally:
-            self._file.release(connection, self._synchronous)
+            self._give_back(error)
             fork_gate.leave()
         if isinstance(error, apsw.Error):
             raise explain(error, self._file.path) from error
+
+    def _give_back(self, error: BaseException | None) -> None:
+        if isinstance(error, DAMAGED):  # the next connection may find another file here
+            self._connection.close(force=True)
+        else:
+            self._file.release(self._connection, self._synchronous)
 
     def _end(self, connection: apsw.Connection, *, failed: bool) -> None:
         if not failed:
@@ -276,14 +325,25 @@ def path_of(url: str) -> str:
 
     Four slashes begin an absolute path, three one relative to the working directory.
 
-    :raises StorageError: when the URL names no file.
+    :raises StorageError: when the URL names no file, or one on a network file system that it does
+        not allow, as ``?allow=nfs4`` would.
 
     .. versionadded:: 0.1
     """
-    path = unquote(urlsplit(url).path).removeprefix("/")
+    parts = urlsplit(url)
+    path = unquote(parts.path).removeprefix("/")
     if not path:
         raise StorageError(f"{url!r} names no file: write celeriac:////absolute/path/celeriac.db")
-    return os.path.abspath(path)
+    path = os.path.abspath(path)
+    kind = filesystem.kind_of(path)
+    if filesystem.is_shared(kind) and kind not in parse_qs(parts.query).get("allow", ()):
+        raise StorageError(
+            f"{path} is on a network file system ({kind}), where two processes may not see each"
+            " other's locks and damage it: put it on a local disk, by Flask(instance_path=...) or"
+            f" CELERY_BROKER_URL, or use Redis. If nothing but this one system ever opens it, write"
+            f" {url_of(path)}?allow={kind}"
+        )
+    return path
 
 
 def url_of(path: str) -> str:

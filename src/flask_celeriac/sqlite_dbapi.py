@@ -15,6 +15,7 @@ from typing import Any
 import apsw
 
 from . import fork_gate, sqlite
+from .sqlite_errors import explain
 
 apilevel = "2.0"
 threadsafety = 1
@@ -78,7 +79,7 @@ _KINDS: tuple[tuple[type[Exception], type[DatabaseError]], ...] = (
 
 def _translated(error: apsw.Error, path: str) -> DatabaseError:
     kind = next((to for source, to in _KINDS if isinstance(error, source)), OperationalError)
-    return kind(str(sqlite.explain(error, path)))
+    return kind(str(explain(error, path)))
 
 
 def connect(path: str) -> Connection:

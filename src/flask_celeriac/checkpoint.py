@@ -51,7 +51,6 @@ class Checkpointer:
         self._file = file
         self._due = threading.Event()
         self._stopped = False
-        self._connection: apsw.Connection | None = None
         self.wake = self._due.set
         _checkpointers[file.path] = self
         threading.Thread(target=self._run, name="celeriac-checkpoint", daemon=True).start()
@@ -72,14 +71,9 @@ class Checkpointer:
             self._due.clear()
 
     def _empty(self) -> None:
-        fork_gate.enter()
         try:
-            if self._connection is None:
-                self._connection = self._file.acquire("NORMAL")
-            self._connection.wal_checkpoint()
-        except apsw.BusyError:  # another process is at it
-            pass
-        except (apsw.Error, StorageError) as error:
-            logger.warning("The write-ahead log could not be emptied, trying again: %s", error)
-        finally:
-            fork_gate.leave()
+            with self._file.connection() as db:
+                db.wal_checkpoint()
+        except StorageError as error:
+            if not isinstance(error.__cause__, apsw.BusyError):  # another process is at it
+                logger.warning("The write-ahead log could not be emptied, trying again: %s", error)

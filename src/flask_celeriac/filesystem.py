@@ -14,15 +14,15 @@ _MOUNTS = "/proc/self/mountinfo"
 _ESCAPE = re.compile(r"\\([0-7]{3})")
 #: Kinds, as Linux names them, that other machines or the host of this one may write to as well.
 SHARED = frozenset({
-    "9p", "afs", "beegfs", "ceph", "cifs", "coda", "davfs", "drvfs", "fakeowner", "gfs2", "glusterfs",
-    "gpfs", "lustre", "ncpfs", "nfs", "nfs4", "ocfs2", "orangefs", "prl_fs", "smb3", "smbfs",
-    "vboxsf", "virtiofs", "vmhgfs",
+    "9p", "afs", "beegfs", "ceph", "cifs", "coda", "davfs", "drvfs", "fakeowner", "gfs2",
+    "glusterfs", "gpfs", "lustre", "ncpfs", "nfs", "nfs4", "ocfs2", "orangefs", "prl_fs", "smb3",
+    "smbfs", "vboxsf", "virtiofs", "vmhgfs",
 })  # fmt: skip
 #: The same, of file systems that are programs.
 SHARED_PROGRAMS = frozenset({
     "blobfuse", "blobfuse2", "ceph-fuse", "cephfs", "davfs2", "gcsfuse", "glusterfs", "goofys",
-    "grpcfuse", "hdfs", "juicefs", "mount-s3", "osxfs", "rclone", "s3fs", "s3ql", "smbnetfs", "sshfs",
-    "vmhgfs-fuse",
+    "grpcfuse", "hdfs", "juicefs", "mount-s3", "osxfs", "rclone", "s3fs", "s3ql", "smbnetfs",
+    "sshfs", "vmhgfs-fuse",
 })  # fmt: skip
 
 

@@ -80,6 +80,11 @@ def connect(path: str, *, synchronous: str = "NORMAL") -> apsw.Connection:
         fork_gate.leave()
 
 
+def is_open_here(path: str) -> bool:
+    """Whether this process has a connection to a file."""
+    return any(connection.filename == path for connection in list(_open))
+
+
 def _connect(path: str, synchronous: str) -> apsw.Connection:
     with _opening:
         _create(path)

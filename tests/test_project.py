@@ -55,7 +55,7 @@ OPENS_ANOTHER_FILE = (
     ("exclusive.py", "'/proc/locks'", "what the kernel says of locks"),
     ("filesystem.py", "", "what the kernel says of mounts"),
     ("liveness.py", "", "a lock file that belongs to one process alone"),
-    ("sqlite.py", "os.O_EXCL", "the file while it is made: nobody can have it open yet"),
+    ("sqlite_opening.py", "os.O_EXCL", "the file while it is made: nobody can have it open yet"),
 )
 
 

@@ -74,8 +74,8 @@ def _copy(file: File, target: str) -> None:
         raise explain(error, target) from error
     if found != [("ok",)]:
         raise StorageError(
-            f"{file.path} is damaged, and so would its backup be ({found[0][0].splitlines()[-1]}): an older"
-            " backup may be whole; `flask celery db salvage` keeps what is readable"
+            f"{file.path} is damaged, and so would its backup be: an older backup may be whole;"
+            f" `flask celery db salvage` keeps what is readable ({found[0][0].splitlines()[-1]})"
         )
 
 

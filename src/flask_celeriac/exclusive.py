@@ -7,14 +7,16 @@ import os
 import time
 from collections.abc import Iterator
 
-from . import liveness, sqlite
+from . import liveness
 from .errors import StorageError
+from .sqlite import File
+from .sqlite_opening import is_open_here
 
 #: Where SQLite locks a file that is open: https://sqlite.org/fileformat.html, "the lock-byte page".
 _SHARED_FIRST, _SHARED_SIZE = 0x40000000 + 2, 510
 
 
-def set_aside(file: sqlite.File) -> str:
+def set_aside(file: File) -> str:
     """Rename the file and its log, so that the name is free.
 
     :return: its new path, with the time in it.
@@ -34,14 +36,14 @@ def set_aside(file: sqlite.File) -> str:
 
 
 @contextlib.contextmanager
-def _alone(file: sqlite.File) -> Iterator[None]:
+def _alone(file: File) -> Iterator[None]:
     """Hold the lock that everybody needs who opens the file.
 
     Two proofs, as neither covers all: a worker holds a life lock even if it never could read the
     file, and whoever read it holds SQLite's shared lock, a web server too.
     """
     file.close()
-    if sqlite.is_open_here(file.path):
+    if is_open_here(file.path):
         raise StorageError(
             f"{file.path} is open in this very process: see to it that the application does not use"
             " its tasks or results while it is made"
@@ -66,14 +68,14 @@ def _alone(file: sqlite.File) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _no_worker_lives(file: sqlite.File) -> None:
+def _no_worker_lives(file: File) -> None:
     locks = file.beside("locks")
     names = os.listdir(locks) if os.path.isdir(locks) else []
     if any(liveness.is_alive(locks, name) for name in names):
         raise _in_use(file, [])
 
 
-def _in_use(file: sqlite.File, pids: list[int]) -> StorageError:
+def _in_use(file: File, pids: list[int]) -> StorageError:
     who = f" (process {', '.join(map(str, pids))})" if pids else ""
     return StorageError(
         f"{file.path} is in use{who}: stop the workers, beat and the web server, then try again"

@@ -67,6 +67,8 @@ def copy(damaged: str, file: File) -> dict[str, int]:
     try:
         # Closing would write the log into the file: it stays as it was found.
         source.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        # Or a file that was cut off would not be read at all.
+        source.execute("PRAGMA writable_schema = on")
         with file.transaction() as db:
             return {table.name: _copy_table(source, db, table) for table in _tables(source, db)}
     finally:

@@ -1,142 +1,37 @@
-"""The one place that opens our SQLite files: APSW, pragmas, fork safety, retries.
-
-Nothing else in this package may open the file. POSIX drops every lock a process holds on a file
-when *any* of its descriptors of that file is closed, so one stray ``open(path).close()`` would
-let another process delete a write-ahead log in use (https://sqlite.org/howtocorrupt.html, 2.2).
-"""
+"""Our SQLite file as a process uses it: connections at hand, transactions, errors with remedies."""
 
 from __future__ import annotations
 
-import functools
 import os
-import random
-import stat
-import threading
 import time
-import weakref
 from collections import deque
 from types import TracebackType
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import apsw
 
-from . import checkpoint, filesystem, fork_gate
-from .directories import make_private
+from . import filesystem, fork_gate
 from .errors import StorageError, StorageUnavailableError
-from .sqlite_errors import DAMAGED, explain, explain_system
+from .sqlite_errors import DAMAGED, explain
+from .sqlite_opening import connect
 
 #: The version of the SQLite library that APSW brings along.
 VERSION = apsw.sqlite_lib_version()
-
-#: Seconds a connection waits for another process's transaction before it gives up.
-BUSY_TIMEOUT = 10.0
-#: Bytes the write-ahead log is cut to when it is started anew.
-WAL_LIMIT = 16 * 1024 * 1024
-
-#: What SQLite's ``application_id`` says in our files ("Clry").
-APPLICATION = 0x436C7279
 #: Seconds between two looks whether the file is still the one that was opened.
 LOOK_EVERY = 1.0
-
 #: Bytes a put leaves free on the disk, for acks, results and checkpoints.
 RESERVE = 16 * 1024 * 1024
 
-#: Connections inherited through fork: kept for ever, because closing one in the child would
-#: touch the parent's file (https://sqlite.org/howtocorrupt.html, 2.6).
-_inherited: list[object] = []
-_open: weakref.WeakSet[apsw.Connection] = weakref.WeakSet()
 _files: dict[str, File] = {}
-_opening = threading.Lock()
 
 
 def _begin_child() -> None:
-    """In a forked child: the parent's connections stay the parent's."""
-    _inherited.extend(_open)
-    _open.clear()
+    """In a forked child: no connection is its own yet."""
     for file in _files.values():
         file.forget_connections()
 
 
 fork_gate.in_child(_begin_child)
-
-
-def connect(path: str, *, synchronous: str = "NORMAL") -> apsw.Connection:
-    """Open a connection to our file, with the pragmas every one of them needs.
-
-    :param path: absolute path of the file; it is made (mode 0600, its directory 0700) when missing.
-    :param synchronous: SQLite's ``synchronous`` pragma, ``"NORMAL"`` or ``"FULL"``.
-    :raises StorageError: when the file cannot be opened.
-
-    .. versionadded:: 0.1
-    """
-    fork_gate.enter()
-    try:
-        return _connect(path, synchronous)
-    except apsw.Error as error:
-        raise explain(error, path) from error
-    except OSError as error:
-        raise explain_system(error, path) from error
-    finally:
-        fork_gate.leave()
-
-
-def is_open_here(path: str) -> bool:
-    """Whether this process has a connection to a file."""
-    return any(connection.filename == path for connection in list(_open))
-
-
-def _connect(path: str, synchronous: str) -> apsw.Connection:
-    with _opening:
-        _create(path)
-        connection = apsw.Connection(path, statementcachesize=64)
-    _open.add(connection)
-    connection.set_busy_handler(_Patience())
-    new = _is_new(connection, path)
-    # Otherwise the claim is planned anew each time, as its partial index might not fit a value.
-    connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
-    for pragma in (
-        "journal_mode = wal",
-        f"synchronous = {synchronous}",
-        f"journal_size_limit = {WAL_LIMIT}",
-        "temp_store = memory",
-    ):
-        connection.execute(f"PRAGMA {pragma}").fetchall()
-    if new:
-        connection.execute(f"PRAGMA application_id = {APPLICATION}")
-    connection.set_wal_hook(functools.partial(checkpoint.after_commit, path))
-    return connection
-
-
-def _create(path: str) -> None:
-    """Make an empty file only its owner may read; SQLite copies its mode to ``-wal`` and ``-shm``.
-
-    Exclusive creation: the descriptor closed here can be no other connection's file.
-    """
-    make_private(os.path.dirname(path))
-    try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, stat.S_IRUSR | stat.S_IWUSR))
-    except FileExistsError:
-        pass
-
-
-def _is_new(connection: apsw.Connection, path: str) -> bool:
-    """Whether the file is not marked as ours yet; asked before anything in it is changed.
-
-    :raises StorageError: it is the database of something else.
-    """
-    marked, things, ours = connection.execute(
-        "SELECT application_id, (SELECT count(*) FROM sqlite_schema), (SELECT count(*) FROM"
-        " sqlite_schema WHERE name IN ('message_ready', 'celeriac_schema'))"
-        " FROM pragma_application_id"
-    ).fetchall()[0]
-    if marked == APPLICATION:
-        return False
-    if marked or (things and not ours):  # the first files of ours had no mark
-        raise StorageError(
-            f"{path} is the database of another application: name a file of its own in the"
-            " broker's URL, it is made when it is missing"
-        )
-    return True
 
 
 def _identity(path: str) -> tuple[tuple[int, int], ...]:
@@ -146,26 +41,6 @@ def _identity(path: str) -> tuple[tuple[int, int], ...]:
     except OSError:
         return ()
     return tuple((one.st_dev, one.st_ino) for one in found)
-
-
-class _Patience:
-    """How long, and in what steps, a connection waits for the writer before it.
-
-    SQLite's own handler sleeps a millisecond and more, which is many times what our
-    transactions take.
-    """
-
-    __slots__ = ("_began",)
-
-    def __call__(self, tries: int) -> bool:
-        now = time.monotonic()
-        if tries == 0:
-            self._began = now
-        elif now - self._began > BUSY_TIMEOUT:
-            return False
-        step = 0.0001 if tries < 40 else 0.001 if tries < 200 else 0.01
-        time.sleep(step * (0.5 + random.random()))
-        return True
 
 
 class File:

@@ -55,7 +55,7 @@ def test_a_backup_is_one_state_of_a_file_that_others_write(
     with file.transaction() as db:  # long enough to be written to while it is copied
         db.executemany("INSERT INTO pair (y) VALUES (?)", ((0,) for _ in range(200_000)))
     with Other(write_pairs, file.path) as other:
-        assert other.receive() == "writing"
+        assert other.receive(90) == "writing"
         counts = []
         for number in range(5):
             back_up(file, str(tmp_path / f"{number}.db"))
@@ -63,7 +63,7 @@ def test_a_backup_is_one_state_of_a_file_that_others_write(
             assert sum(y for _, y in found) == 0
             counts.append(len(found))
         other.send("stop")
-        written = other.receive()
+        written = other.receive(90)
     assert counts == sorted(counts)
     assert len(rows(file.path)) == 200_000 + 2 * written
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from flask_celeriac import sqlite
+from flask_celeriac import sqlite, sqlite_opening
 from flask_celeriac.errors import StorageError
 
 
@@ -83,7 +83,7 @@ def test_a_busy_file_is_waited_for(file: sqlite.File) -> None:
 def test_a_file_that_stays_busy_is_an_error_with_a_remedy(
     file: sqlite.File, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT", 0.1)
+    monkeypatch.setattr(sqlite_opening, "BUSY_TIMEOUT", 0.1)
     entered, leave = threading.Event(), threading.Event()
 
     def hold() -> None:

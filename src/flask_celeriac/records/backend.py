@@ -17,7 +17,7 @@ from kombu.utils.json import dumps, loads
 from .. import liveness, sqlite
 from ..broker import queries as broker_queries
 from ..doorbell import AVAILABLE, Bell, Ringer
-from ..errors import RecordsUnavailableError, StorageError
+from ..errors import RecordsUnavailableError, StorageError, StorageUnavailableError
 from . import queries
 
 if TYPE_CHECKING:
@@ -198,7 +198,7 @@ class Backend(BaseBackend):  # type: ignore[misc]
 
         if isinstance(exc, RecordsUnavailableError):
             return False
-        return isinstance(exc, (StorageError, *OUT_OF_REACH))
+        return isinstance(exc, (StorageUnavailableError, *OUT_OF_REACH))
 
     def as_uri(self, include_password: bool = True) -> str:
         """The backend's URL, its password masked unless it is wanted."""

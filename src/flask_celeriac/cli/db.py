@@ -146,7 +146,7 @@ def _make(url: str) -> None:
     from ..database import engine_for
     from ..sqlite import path_of
 
-    store_at(path_of(url))
+    store_at(path_of(url)).open()
     engine_for(url)
 
 

@@ -96,6 +96,6 @@ def salvage(path: str, pipe: Pipe) -> None:
     from flask_celeriac.salvage import copy
 
     aside = set_aside(sqlite.file_at(path))
-    store_at(path)
+    store_at(path).open()
     engine_for(sqlite.url_of(path))
     pipe.send((aside, copy(aside, sqlite.file_at(path))))

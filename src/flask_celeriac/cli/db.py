@@ -116,7 +116,7 @@ def _embedded(ctx: click.Context) -> tuple[str, File]:
     for url in _urls(celery):
         if url.startswith("celeriac:"):
             return url, file_at(path_of(url))
-    scheme = next(iter(_urls(celery))).partition(":")[0]
+    scheme = next(_urls(celery), "nothing").partition(":")[0]
     raise click.ClickException(
         f"This application's tasks go through {scheme}, not through an embedded file: use that"
         " server's own tools, or `flask celery config` to see where the URL comes from"

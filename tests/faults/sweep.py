@@ -23,8 +23,8 @@ from tests.system.workers import wait_for, worker
 TASKS = 5
 KILLED_AT = ("pwrite64", "fdatasync", "sendto")
 FAILING = ("pwrite64", "fdatasync", "ftruncate")
-#: How many calls in a row fail.
-LONG = 25
+#: How many calls in a row fail: storing a result is tried again up to ten seconds later each time.
+LONG = 8
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,8 @@ def _connect(path: str, synchronous: str) -> apsw.Connection:
 
 
 def _set_up(connection: apsw.Connection, path: str, synchronous: str) -> None:
-    connection.set_busy_handler(_Patience())
+    patience = _Patience()
+    connection.set_busy_handler(patience)
     new = _is_new(connection, path)
     # Otherwise the claim is planned anew each time, as its partial index might not fit a value.
     connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
@@ -106,7 +107,7 @@ def _set_up(connection: apsw.Connection, path: str, synchronous: str) -> None:
         connection.execute(f"PRAGMA {pragma}").fetchall()
     if new:
         connection.execute(f"PRAGMA application_id = {APPLICATION}")
-    connection.set_wal_hook(functools.partial(checkpoint.after_commit, path))
+    connection.set_wal_hook(functools.partial(checkpoint.after_commit, path, patience))
 
 
 def _create(path: str) -> None:

@@ -50,7 +50,7 @@ def test_no_acknowledged_task_is_lost_to_a_fault_at_a_system_call(
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_eight_processes_at_one_file(tmp_path: Path) -> None:
-    assert hammer(tmp_path / "hammer", 600, print) == []
+    assert hammer(tmp_path / "hammer", 1500, print) == []
 
 
 def fill_up_to(path: str, pipe: Pipe, limit: int) -> None:

@@ -4,6 +4,8 @@ PYTHON ?= python3
 PORT ?= 5000
 ARGS ?=
 WORKERS ?= 2
+RECIPES ?=
+SCALE ?= 1
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -16,7 +18,7 @@ export PYRIGHT_PYTHON_GLOBAL_NODE := 0
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format format-check lint mypy pyright imports bench lock venv clean
+.PHONY: help demo test check format format-check lint mypy pyright imports bench faults lock venv clean
 
 help: ## Show the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +53,9 @@ imports: venv
 
 bench: venv ## Compare with stock Celery; needs a Redis server.
 	@exec $(RUN) bench $(ARGS)
+
+faults: venv ## Kill, fail and hammer the embedded broker; RECIPES="kill hammer", SCALE=0.1.
+	@exec $(RUN) tests.faults --scale $(SCALE) $(RECIPES)
 
 lock: venv ## Choose the newest versions again and write requirements.lock.
 	$(RUN) pip install --quiet uv

@@ -49,8 +49,13 @@ OPENING_METHODS = {
 OPENS_ANOTHER_FILE = (
     ("config_file.py", "", "the configuration file"),
     ("doorbell.py", "os.O_DIRECTORY", "a directory"),
+    ("backup.py", "os.O_DIRECTORY", "a directory"),
+    ("backup.py", "unfinished", "the copy while it is made: nobody has it open yet"),
+    ("exclusive.py", "file.path, os.O_RDWR", "to lock it, in a process with no connection to it"),
+    ("exclusive.py", "'/proc/locks'", "what the kernel says of locks"),
+    ("filesystem.py", "", "what the kernel says of mounts"),
     ("liveness.py", "", "a lock file that belongs to one process alone"),
-    ("sqlite.py", "os.O_EXCL", "the file while it is made: nobody can have it open yet"),
+    ("sqlite_opening.py", "os.O_EXCL", "the file while it is made: nobody can have it open yet"),
 )
 
 

@@ -13,12 +13,19 @@ from . import fork_gate
 from .errors import StorageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .sqlite import File
 
 #: Pages (of 4 KiB) in the log at which a process with a :class:`Checkpointer` empties it.
 DUE = 1000
 #: Pages at which whoever commits empties it too, because commits come faster than the thread.
 OVERDUE = 4000
+#: Pages at which the log is begun anew by force, with the next writers waiting for it: where many
+#: processes write, it is never empty by chance.
+TOO_LONG = 8000
+#: About one commit in so many tries that; a prime, as commits are often of one length.
+EVERY = 127
 #: Seconds between two attempts of the thread.
 PAUSE = 0.01
 
@@ -27,8 +34,13 @@ _checkpointers: dict[str, Checkpointer] = {}
 fork_gate.in_child(_checkpointers.clear)
 
 
-def after_commit(path: str, connection: apsw.Connection, _: str, pages: int) -> int:
-    """SQLite's hook after each commit; takes the place of its autocheckpoint."""
+def after_commit(
+    path: str, patience: Callable[[int], bool], connection: apsw.Connection, _: str, pages: int
+) -> int:
+    """SQLite's hook after each commit; takes the place of its autocheckpoint.
+
+    :param patience: the connection's busy handler.
+    """
     if pages >= DUE:
         checkpointer = _checkpointers.get(path)
         if checkpointer is not None:
@@ -36,9 +48,25 @@ def after_commit(path: str, connection: apsw.Connection, _: str, pages: int) -> 
         if pages >= OVERDUE:
             try:
                 connection.wal_checkpoint()
+                if pages >= TOO_LONG and pages % EVERY == 0:
+                    _begin_anew(connection, patience)
             except apsw.Error:  # the commit stands, and the next one tries again
                 pass
     return apsw.SQLITE_OK
+
+
+def _begin_anew(connection: apsw.Connection, patience: Callable[[int], bool]) -> None:
+    """Keep writers out for as long as it takes, but give up quickly if a reader holds the log."""
+    connection.set_busy_handler(_brief)
+    try:
+        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART)
+    finally:
+        connection.set_busy_handler(patience)
+
+
+def _brief(tries: int) -> bool:
+    time.sleep(0.0005)
+    return tries < 20
 
 
 class Checkpointer:
@@ -51,7 +79,6 @@ class Checkpointer:
         self._file = file
         self._due = threading.Event()
         self._stopped = False
-        self._connection: apsw.Connection | None = None
         self.wake = self._due.set
         _checkpointers[file.path] = self
         threading.Thread(target=self._run, name="celeriac-checkpoint", daemon=True).start()
@@ -72,14 +99,9 @@ class Checkpointer:
             self._due.clear()
 
     def _empty(self) -> None:
-        fork_gate.enter()
         try:
-            if self._connection is None:
-                self._connection = self._file.acquire("NORMAL")
-            self._connection.wal_checkpoint()
-        except apsw.BusyError:  # another process is at it
-            pass
-        except (apsw.Error, StorageError) as error:
-            logger.warning("The write-ahead log could not be emptied, trying again: %s", error)
-        finally:
-            fork_gate.leave()
+            with self._file.connection() as db:
+                db.wal_checkpoint()
+        except StorageError as error:
+            if not isinstance(error.__cause__, apsw.BusyError):  # another process is at it
+                logger.warning("The write-ahead log could not be emptied, trying again: %s", error)

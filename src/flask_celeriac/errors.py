@@ -56,6 +56,16 @@ class StorageError(CeleriacError, OSError):
     """
 
 
+class StorageUnavailableError(StorageError):
+    """The embedded broker's file cannot be used just now: try again, the message says what ails it.
+
+    A busy file, a full disk and the like. What is only a :exc:`StorageError` stays as it is until
+    somebody mends it, such as a damaged file.
+
+    .. versionadded:: 0.1
+    """
+
+
 class RecordsUnavailableError(StorageError):
     """What became of a task cannot be read just now: see the cause for what its database said.
 

@@ -1,62 +1,32 @@
-"""The one place that opens our SQLite files: APSW, pragmas, fork safety, retries.
-
-Nothing else in this package may open the file. POSIX drops every lock a process holds on a file
-when *any* of its descriptors of that file is closed, so one stray ``open(path).close()`` would
-let another process delete a write-ahead log in use (https://sqlite.org/howtocorrupt.html, 2.2).
-"""
+"""Our SQLite file as a process uses it: connections at hand, transactions, errors with remedies."""
 
 from __future__ import annotations
 
-import functools
 import os
-import random
-import stat
-import threading
 import time
-import weakref
 from collections import deque
 from types import TracebackType
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import apsw
 
-from . import checkpoint, fork_gate, patience
-from .directories import make_private
-from .errors import StorageError
+from . import filesystem, fork_gate
+from .errors import StorageError, StorageUnavailableError
+from .sqlite_errors import DAMAGED, explain
+from .sqlite_opening import connect
 
 #: The version of the SQLite library that APSW brings along.
 VERSION = apsw.sqlite_lib_version()
-
-#: Seconds a connection waits for another process's transaction before it gives up.
-BUSY_TIMEOUT = 10.0
-#: Bytes the write-ahead log is cut to when it is started anew.
-WAL_LIMIT = 16 * 1024 * 1024
-
-_REMEDIES: dict[type[apsw.Error], str] = {
-    apsw.BusyError: "another process held the file for too long: try again",
-    apsw.FullError: "the disk is full: free some space, nothing acknowledged is lost",
-    apsw.IOError: "the disk could not be read or written: check it",
-    apsw.CantOpenError: "check that the directory exists and may be written by this user",
-    apsw.ReadOnlyError: "the file or its directory may not be written by this user",
-    apsw.NotADBError: "the file is not a database: set it aside and start anew",
-    apsw.CorruptError: "the file is damaged: set it aside and restore a backup",
-}
-
+#: Seconds between two looks whether the file is still the one that was opened.
+LOOK_EVERY = 1.0
 #: Bytes a put leaves free on the disk, for acks, results and checkpoints.
 RESERVE = 16 * 1024 * 1024
 
-#: Connections inherited through fork: kept for ever, because closing one in the child would
-#: touch the parent's file (https://sqlite.org/howtocorrupt.html, 2.6).
-_inherited: list[object] = []
-_open: weakref.WeakSet[apsw.Connection] = weakref.WeakSet()
 _files: dict[str, File] = {}
-_opening = threading.Lock()
 
 
 def _begin_child() -> None:
-    """In a forked child: the parent's connections stay the parent's."""
-    _inherited.extend(_open)
-    _open.clear()
+    """In a forked child: no connection is its own yet."""
     for file in _files.values():
         file.forget_connections()
 
@@ -64,81 +34,13 @@ def _begin_child() -> None:
 fork_gate.in_child(_begin_child)
 
 
-def connect(path: str, *, synchronous: str = "NORMAL") -> apsw.Connection:
-    """Open a connection to our file, with the pragmas every one of them needs.
-
-    :param path: absolute path of the file; it is made (mode 0600, its directory 0700) when missing.
-    :param synchronous: SQLite's ``synchronous`` pragma, ``"NORMAL"`` or ``"FULL"``.
-    :raises StorageError: when the file cannot be opened.
-
-    .. versionadded:: 0.1
-    """
-    fork_gate.enter()
+def _identity(path: str) -> tuple[tuple[int, int], ...]:
+    """What tells this file and its log from others that may take their names."""
     try:
-        return _connect(path, synchronous)
-    except apsw.Error as error:
-        raise explain(error, path) from error
-    except OSError as error:
-        raise StorageError(f"{path}: {error.strerror or error}") from error
-    finally:
-        fork_gate.leave()
-
-
-def _connect(path: str, synchronous: str) -> apsw.Connection:
-    with _opening:
-        _create(path)
-        connection = apsw.Connection(path, statementcachesize=64)
-    _open.add(connection)
-    connection.set_busy_handler(_Patience())
-    # Otherwise the claim is planned anew each time, as its partial index might not fit a value.
-    connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
-    for pragma in (
-        "journal_mode = wal",
-        f"synchronous = {synchronous}",
-        f"journal_size_limit = {WAL_LIMIT}",
-        "temp_store = memory",
-    ):
-        connection.execute(f"PRAGMA {pragma}").fetchall()
-    connection.set_wal_hook(functools.partial(checkpoint.after_commit, path))
-    return connection
-
-
-def _create(path: str) -> None:
-    """Make an empty file only its owner may read; SQLite copies its mode to ``-wal`` and ``-shm``.
-
-    Exclusive creation: the descriptor closed here can be no other connection's file.
-    """
-    make_private(os.path.dirname(path))
-    try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, stat.S_IRUSR | stat.S_IWUSR))
-    except FileExistsError:
-        pass
-
-
-class _Patience:
-    """How long, and in what steps, a connection waits for the writer before it.
-
-    SQLite's own handler sleeps a millisecond and more, which is many times what our
-    transactions take.
-    """
-
-    __slots__ = ("_began",)
-
-    def __call__(self, tries: int) -> bool:
-        now = time.monotonic()
-        if tries == 0:
-            self._began = now
-        elif now - self._began > BUSY_TIMEOUT or not patience.allows(limit=patience.WRITER):
-            return False
-        step = 0.0001 if tries < 40 else 0.001 if tries < 200 else 0.01
-        time.sleep(step * (0.5 + random.random()))
-        return True
-
-
-def explain(error: apsw.Error, path: str) -> StorageError:
-    """What SQLite said, as an error that names the file and the remedy."""
-    remedy = next((text for kind, text in _REMEDIES.items() if isinstance(error, kind)), None)
-    return StorageError(f"{path}: {error}" + (f" ({remedy})" if remedy else ""))
+        found = (os.stat(path), os.stat(path + "-wal"))
+    except OSError:
+        return ()
+    return tuple((one.st_dev, one.st_ino) for one in found)
 
 
 class File:
@@ -154,6 +56,8 @@ class File:
     def forget_connections(self) -> None:
         """Start with no connection, as a forked child must."""
         self._idle: dict[str, deque[apsw.Connection]] = {"NORMAL": deque(), "FULL": deque()}
+        self._identity: tuple[tuple[int, int], ...] = ()
+        self._look_at = 0.0
 
     def connection(self, synchronous: str = "NORMAL") -> Session:
         """A connection for the length of a ``with`` block; each statement commits by itself."""
@@ -164,10 +68,29 @@ class File:
         return Session(self, synchronous, begin=True)
 
     def acquire(self, synchronous: str) -> apsw.Connection:
+        if time.monotonic() > self._look_at:
+            self.look()
         try:
             return self._idle[synchronous].pop()
         except IndexError:
-            return connect(self.path, synchronous=synchronous)
+            connection = connect(self.path, synchronous=synchronous)
+        if not self._identity:
+            self._identity = _identity(self.path)
+        return connection
+
+    def look(self) -> None:
+        """Make sure that what this process has open is what others find under the name.
+
+        :raises StorageError: the file was moved or replaced, or its log deleted: what is written
+            now, nobody will ever see.
+        """
+        if self._identity and self._identity != _identity(self.path):
+            raise StorageError(
+                f"{self.path}: the file or its log was deleted or replaced while this process had"
+                " it open: start the process anew. Stop everything before you touch the file, and"
+                " open it with nothing but `flask celery db`"
+            )
+        self._look_at = time.monotonic() + LOOK_EVERY
 
     def release(self, connection: apsw.Connection, synchronous: str) -> None:
         self._idle[synchronous].append(connection)
@@ -179,6 +102,7 @@ class File:
             for idle in self._idle.values():
                 while idle:
                     idle.pop().close()
+            self._identity = ()
         finally:
             fork_gate.leave()
 
@@ -195,14 +119,14 @@ class File:
     def check_room(self) -> None:
         """Refuse to add to a disk that is nearly full, so that acks and results still fit.
 
-        :raises StorageError: when less than :data:`RESERVE` is free.
+        :raises StorageUnavailableError: when less than :data:`RESERVE` is free.
         """
         if not hasattr(os, "statvfs"):
             return
         disk = os.statvfs(self.path)
         room = disk.f_bavail * disk.f_frsize
         if room < RESERVE and room + self._free_inside() < RESERVE:
-            raise StorageError(
+            raise StorageUnavailableError(
                 f"{self.path}: the disk is full, less than {RESERVE >> 20} MiB are free: free some"
                 " space; nothing acknowledged is lost, and what is queued still runs"
             )
@@ -227,7 +151,7 @@ class Session:
         except BaseException as error:
             fork_gate.leave()
             if isinstance(error, apsw.Error):
-                self._file.release(self._connection, self._synchronous)
+                self._give_back(error)
                 raise explain(error, self._file.path) from error
             raise
         return self._connection
@@ -238,15 +162,20 @@ class Session:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        connection = self._connection
         try:
             if self._begin:
-                self._end(connection, failed=error is not None)
+                self._end(self._connection, failed=error is not None)
         finally:
-            self._file.release(connection, self._synchronous)
+            self._give_back(error)
             fork_gate.leave()
         if isinstance(error, apsw.Error):
             raise explain(error, self._file.path) from error
+
+    def _give_back(self, error: BaseException | None) -> None:
+        if isinstance(error, DAMAGED):  # the next connection may find another file here
+            self._connection.close(force=True)
+        else:
+            self._file.release(self._connection, self._synchronous)
 
     def _end(self, connection: apsw.Connection, *, failed: bool) -> None:
         if not failed:
@@ -276,14 +205,25 @@ def path_of(url: str) -> str:
 
     Four slashes begin an absolute path, three one relative to the working directory.
 
-    :raises StorageError: when the URL names no file.
+    :raises StorageError: when the URL names no file, or one on a network file system that it does
+        not allow, as ``?allow=nfs4`` would.
 
     .. versionadded:: 0.1
     """
-    path = unquote(urlsplit(url).path).removeprefix("/")
+    parts = urlsplit(url)
+    path = unquote(parts.path).removeprefix("/")
     if not path:
         raise StorageError(f"{url!r} names no file: write celeriac:////absolute/path/celeriac.db")
-    return os.path.abspath(path)
+    path = os.path.abspath(path)
+    kind = filesystem.kind_of(path)
+    if filesystem.is_shared(kind) and kind not in parse_qs(parts.query).get("allow", ()):
+        raise StorageError(
+            f"{path} is on a network file system ({kind}), where two processes may not see each"
+            " other's locks and damage it: put it on a local disk, by Flask(instance_path=...) or"
+            f" CELERY_BROKER_URL, or use Redis. If nothing but this one system ever opens it, write"
+            f" {url_of(path)}?allow={kind}"
+        )
+    return path
 
 
 def url_of(path: str) -> str:

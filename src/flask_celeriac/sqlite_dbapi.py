@@ -14,7 +14,9 @@ from typing import Any
 
 import apsw
 
-from . import fork_gate, sqlite
+from . import fork_gate
+from .sqlite_errors import explain
+from .sqlite_opening import connect as open_file
 
 apilevel = "2.0"
 threadsafety = 1
@@ -71,6 +73,7 @@ _KINDS: tuple[tuple[type[Exception], type[DatabaseError]], ...] = (
     (apsw.TooBigError, DataError),
     (apsw.MismatchError, DataError),
     (apsw.CorruptError, InternalError),
+    (apsw.NotADBError, InternalError),
     (apsw.SQLError, OperationalError),
     (apsw.BindingsError, ProgrammingError),
 )
@@ -78,7 +81,7 @@ _KINDS: tuple[tuple[type[Exception], type[DatabaseError]], ...] = (
 
 def _translated(error: apsw.Error, path: str) -> DatabaseError:
     kind = next((to for source, to in _KINDS if isinstance(error, source)), OperationalError)
-    return kind(str(sqlite.explain(error, path)))
+    return kind(str(explain(error, path)))
 
 
 def connect(path: str) -> Connection:
@@ -95,7 +98,7 @@ class Connection:
     def __init__(self, path: str) -> None:
         self.path = path
         self.isolation_level: str | None = ""
-        self._raw = sqlite.connect(path)
+        self._raw = open_file(path)
         self._inside = False
 
     def cursor(self) -> Cursor:

@@ -77,3 +77,25 @@ def die_inside_transaction(url: str, pipe: Pipe, path: str) -> None:
         db.execute("DELETE FROM message")
         pipe.send("inside")
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def put_and_wait(url: str, pipe: Pipe, queue: str) -> None:
+    """Put a message, as a web server does, and live on."""
+    with Connection(url) as connection:
+        put(connection, "put", queue=queue)
+        pipe.send("put")
+        pipe.recv()
+
+
+def salvage(path: str, pipe: Pipe) -> None:
+    """Set a file aside, and copy what can be read into a new one."""
+    from flask_celeriac import sqlite
+    from flask_celeriac.broker.store import store_at
+    from flask_celeriac.database import engine_for
+    from flask_celeriac.exclusive import set_aside
+    from flask_celeriac.salvage import copy
+
+    aside = set_aside(sqlite.file_at(path))
+    store_at(path).open()
+    engine_for(sqlite.url_of(path))
+    pipe.send((aside, copy(aside, sqlite.file_at(path))))

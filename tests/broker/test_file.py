@@ -14,6 +14,7 @@ from kombu import Connection, Message
 from kombu.exceptions import OperationalError
 
 from flask_celeriac import sqlite
+from flask_celeriac.backup import back_up
 from flask_celeriac.errors import StorageError
 from tests.broker import processes
 from tests.broker.conftest import Connect
@@ -266,3 +267,18 @@ def test_what_a_callback_did_not_see_comes_back_once_there_is_room(small_disk: P
             receiver.drain(2)
         filler[0].unlink()
         assert receiver.drain(4, 5.0).bodies == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("small_disk", [1], indirect=True)
+def test_a_backup_that_does_not_fit_leaves_the_old_one(
+    connect: Connect, path: str, small_disk: Path
+) -> None:
+    target = small_disk / "backup.db"
+    put(connect(), "first")
+    back_up(sqlite.file_at(path), str(target))
+    old = target.read_bytes()
+    put(connect(), *["x" * 100_000] * 20)
+    with pytest.raises(StorageError, match="disk is full"):
+        back_up(sqlite.file_at(path), str(target), overwrite=True)
+    assert target.read_bytes() == old
+    assert list(small_disk.iterdir()) == [target]

@@ -12,7 +12,9 @@ from fnmatch import fnmatch
 import pytest
 
 #: Tests that may be skipped in CI, as (pattern of the test's id, why). Keep it short.
-ALLOWED_SKIPS: tuple[tuple[str, str], ...] = ()
+ALLOWED_SKIPS: tuple[tuple[str, str], ...] = (
+    ("*test_no_acknowledged_task_is_lost_to_a_fault_at*", "not every container may use strace"),
+)
 
 
 def in_ci() -> bool:

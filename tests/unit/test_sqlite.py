@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
 
 import apsw
 import pytest
 
-from flask_celeriac import sqlite
+from flask_celeriac import sqlite, sqlite_opening
 from flask_celeriac.errors import StorageError
+from tests.system.other import Other
 
 
 @pytest.fixture
@@ -83,7 +85,7 @@ def test_a_busy_file_is_waited_for(file: sqlite.File) -> None:
 def test_a_file_that_stays_busy_is_an_error_with_a_remedy(
     file: sqlite.File, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT", 0.1)
+    monkeypatch.setattr(sqlite_opening, "BUSY_TIMEOUT", 0.1)
     entered, leave = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -162,3 +164,145 @@ def test_nested_blocks_use_connections_of_their_own(file: sqlite.File) -> None:
         assert outer is not inner
         inner.execute("INSERT INTO t VALUES (1)")
         assert outer.execute("SELECT count(*) FROM t").fetchall() == [(0,)]
+
+
+def put_number(file: sqlite.File, number: int) -> None:
+    with file.transaction() as db:
+        db.execute("INSERT INTO t VALUES (?)", (number,))
+
+
+@pytest.fixture
+def looking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look each time, and not once a second."""
+    monkeypatch.setattr(sqlite, "LOOK_EVERY", -1.0)
+
+
+@pytest.mark.usefixtures("looking")
+@pytest.mark.parametrize("replace", [True, False])
+def test_a_file_that_is_taken_away_is_noticed(file: sqlite.File, replace: bool) -> None:
+    put_number(file, 1)
+    path = Path(file.path)
+    if replace:
+        path.rename(path.with_name("moved.db"))
+        path.touch()
+    else:
+        path.unlink()
+    with pytest.raises(StorageError, match=r"deleted or replaced.*start the process anew"):
+        put_number(file, 2)
+    with pytest.raises(StorageError, match="deleted or replaced"):
+        put_number(file, 2)
+    file.close()  # as a new process would begin
+    assert sqlite.File(file.path)._identity == ()
+
+
+@pytest.mark.usefixtures("looking")
+def test_a_log_that_was_deleted_in_use_is_noticed(file: sqlite.File) -> None:
+    put_number(file, 1)
+    Path(f"{file.path}-wal").unlink()
+    with pytest.raises(StorageError, match="its log was deleted"):
+        put_number(file, 2)
+
+
+@pytest.mark.usefixtures("looking")
+def test_locks_lost_to_a_stray_open_cost_nothing(tmp_path: Path) -> None:
+    """SQLite itself resists that since 3.51; before, the next to close deleted the log in use."""
+    path = str(tmp_path / "some.db")
+    with Other(lose_locks, path) as victim:
+        assert victim.receive(60) == "lost"
+        with Other(open_and_close, path) as other:
+            assert other.receive(60) == [(1,)]
+            assert other.join(60) == 0
+        victim.send("go on")
+        assert victim.receive(60) == "written"
+        victim.kill()
+    file = sqlite.file_at(path)
+    assert count(file) == 2
+    file.close()
+
+
+def lose_locks(path: str, pipe: Pipe) -> None:
+    """Open and close the file by its name, and go on writing."""
+    file = sqlite.file_at(path)
+    with file.transaction() as db:
+        db.execute("CREATE TABLE t (x INTEGER UNIQUE)")
+    put_number(file, 1)
+    Path(path).open("rb").close()
+    pipe.send("lost")
+    pipe.recv()
+    put_number(file, 2)
+    pipe.send("written")
+    pipe.recv()
+
+
+@pytest.mark.usefixtures("looking")
+def test_what_others_do_to_the_file_in_good_order_is_no_alarm(file: sqlite.File) -> None:
+    put_number(file, 1)
+    with Other(open_and_close, file.path) as other:
+        assert other.receive(60) == [(1,)]
+        assert other.join(60) == 0
+    with file.connection() as db:
+        db.execute("VACUUM")
+        db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+    put_number(file, 2)
+    file.close()
+    with Other(open_and_close, file.path) as other:
+        assert other.receive(60) == [(1,), (2,)]
+        assert other.join(60) == 0
+    put_number(file, 3)
+    assert count(file) == 3
+
+
+def open_and_close(path: str, pipe: Pipe) -> None:
+    """A short command, which tidies up if it takes itself for the last."""
+    file = sqlite.file_at(path)
+    with file.connection() as db:
+        found = db.execute("SELECT x FROM t ORDER BY x").fetchall()
+    file.close()
+    pipe.send(found)
+
+
+def test_a_reader_that_stays_lets_the_log_grow_only_until_it_leaves(file: sqlite.File) -> None:
+    body = "x" * 4000
+    reader = sqlite_opening.connect(file.path)
+    reader.execute("BEGIN")
+    assert reader.execute("SELECT count(*) FROM t").fetchall() == [(0,)]
+
+    def write(number: int) -> None:
+        for _ in range(number):
+            with file.transaction() as db:
+                db.execute("INSERT INTO t VALUES (hex(randomblob(16)) || ?)", (body,))
+
+    write(6000)
+    held = Path(f"{file.path}-wal").stat().st_size
+    assert held > sqlite_opening.WAL_LIMIT
+    reader.execute("COMMIT")
+    reader.close()
+    write(2)
+    assert Path(f"{file.path}-wal").stat().st_size <= sqlite_opening.WAL_LIMIT
+    write(6000)
+    assert Path(f"{file.path}-wal").stat().st_size <= 2 * sqlite_opening.WAL_LIMIT
+    assert count(file) == 12_002
+
+
+def statements_of(opening: Callable[[], object]) -> list[str]:
+    """The SQL that is run, by whatever connection it opens."""
+    said: list[str] = []
+
+    def listen(connection: apsw.Connection) -> None:
+        connection.trace_v2(apsw.SQLITE_TRACE_STMT, lambda event: said.append(event["sql"]))
+
+    apsw.connection_hooks.append(listen)
+    try:
+        opening()
+    finally:
+        apsw.connection_hooks.remove(listen)
+    return said
+
+
+def test_opening_a_known_file_is_a_handful_of_statements_and_no_write(tmp_path: Path) -> None:
+    path = str(tmp_path / "some.db")
+    new = statements_of(lambda: sqlite_opening.connect(path).close())
+    again = statements_of(lambda: sqlite_opening.connect(path).close())
+    assert len(new) <= 7  # SQLite's own statement about the pragma's table among them
+    assert len(again) <= 6
+    assert not [sql for sql in again if not sql.startswith(("PRAGMA", "SELECT"))]

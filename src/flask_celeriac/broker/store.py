@@ -83,11 +83,9 @@ _stores: dict[tuple[str, str], Store] = {}
 
 
 def store_at(path: str, durability: str = "normal") -> Store:
-    """The :class:`Store` of this process for a path, opened."""
+    """The :class:`Store` of this process for a path; :meth:`Store.open` it."""
     key = (os.path.realpath(path), durability)
     try:
         return _stores[key]
     except KeyError:
-        store = Store(*key)
-        store.open()
-        return _stores.setdefault(key, store)
+        return _stores.setdefault(key, Store(*key))

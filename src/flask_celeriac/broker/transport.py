@@ -9,10 +9,12 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
+from kombu.exceptions import OperationalError
+
 from .. import sqlite
 from ..backlog import backlog_at
 from ..doorbell import AVAILABLE, Bell
-from ..errors import StorageError
+from ..errors import StorageError, StorageUnavailableError
 from . import membership, orphans, queries
 from .channel import Channel
 from .store import Store, store_at
@@ -45,7 +47,7 @@ class Transport(virtual.Transport):  # type: ignore[misc]
         batch_publish=True,
     )
     supports_batch_publish = True
-    connection_errors = (StorageError,)
+    connection_errors = (StorageUnavailableError,)
     channel_errors = ()
     can_parse_url = True
 
@@ -58,6 +60,8 @@ class Transport(virtual.Transport):  # type: ignore[misc]
         self._due_timer: Any = None
         self._leave_loop: Callable[[], None] | None = None
         self._loop: Any = None
+        #: What no waiting will mend; it ends the worker.
+        self._broken: StorageError | None = None
         self._turning = self._turn_is_due = False
         #: Seconds messages may stay in the queues this connection has met.
         self.ttls: dict[str, float | None] = {}
@@ -66,7 +70,7 @@ class Transport(virtual.Transport):  # type: ignore[misc]
 
     @property
     def store(self) -> Store:
-        """The file behind this connection, opened at first use."""
+        """The file behind this connection, which establishing it opens."""
         if self._store is None:
             durability = self.client.transport_options.get("durability", "normal")
             self._store = store_at(sqlite.path_of(self.client.hostname or ""), durability)
@@ -74,7 +78,12 @@ class Transport(virtual.Transport):  # type: ignore[misc]
 
     def establish_connection(self) -> Any:
         """Open the file, so that a worker learns at its start when it cannot be."""
-        self.store.open()
+        try:
+            self.store.open()
+        except StorageUnavailableError:
+            raise
+        except StorageError as error:  # trying again would not help: kombu hands this on at once
+            raise OperationalError(str(error)) from error
         return super().establish_connection()
 
     def verify_connection(self, connection: Any) -> bool:
@@ -146,6 +155,8 @@ class Transport(virtual.Transport):  # type: ignore[misc]
 
     def _tick(self) -> None:
         """In every round of the event loop, for what no timer was set for."""
+        if self._broken is not None:
+            raise self._broken
         if self._turn():
             self._ring_own_bell()
 
@@ -159,7 +170,7 @@ class Transport(virtual.Transport):  # type: ignore[misc]
             more = any(channel.claims.has_more() for channel in self.channels)
         except StorageError as error:
             # Restarting the consumer would forget which tasks run; the acks are kept.
-            logger.error("The broker's file cannot be used, trying again: %s", error)
+            self._complain(error)
             return 0
         finally:
             self._turning = False
@@ -167,6 +178,15 @@ class Transport(virtual.Transport):  # type: ignore[misc]
             # The loop has settled how long it polls by now; only its own bell shortens that.
             self._ring_own_bell()
         return delivered
+
+    def _complain(self, error: StorageError) -> None:
+        """Say what ails the file; only what a tick raises gets out of the event loop."""
+        if isinstance(error, StorageUnavailableError):
+            logger.error("The broker's file cannot be used, trying again: %s", error)
+        else:
+            logger.error("The broker's file cannot be used, this worker ends: %s", error)
+            self._broken = error
+            self._ring_own_bell()
 
     def _ring_own_bell(self) -> None:
         if self._bell is not None:
@@ -188,7 +208,7 @@ class Transport(virtual.Transport):  # type: ignore[misc]
         try:
             self._housekeep()
         except StorageError as error:
-            logger.error("The broker's file cannot be used, trying again: %s", error)
+            self._complain(error)
             self._look()
         self._set_alarm(loop)
 
@@ -212,7 +232,7 @@ class Transport(virtual.Transport):  # type: ignore[misc]
         try:
             self._promote()
         except StorageError as error:
-            logger.error("The broker's file cannot be used, trying again: %s", error)
+            self._complain(error)
         self._set_alarm(loop)
 
     def _promote(self) -> None:

@@ -6,6 +6,7 @@ import click
 
 from .beat import beat
 from .config import config
+from .db import db
 from .dev import dev
 from .loading import AppOptionHint
 from .worker import worker
@@ -30,3 +31,4 @@ celery.add_command(worker)
 celery.add_command(beat)
 celery.add_command(dev)
 celery.add_command(config)
+celery.add_command(db)

@@ -14,7 +14,7 @@ from kombu.utils.json import dumps, loads
 
 from .. import sqlite
 from ..backlog import backlog_at
-from ..errors import RecordsUnavailableError, StorageError
+from ..errors import RecordsUnavailableError, StorageError, StorageUnavailableError
 from . import chords, queries
 from .chords import Chords
 from .fence import Fence
@@ -291,7 +291,7 @@ class Backend(Waiting):
 
         if isinstance(exc, RecordsUnavailableError):
             return False
-        return isinstance(exc, (StorageError, *OUT_OF_REACH))
+        return isinstance(exc, (StorageUnavailableError, *OUT_OF_REACH))
 
     def as_uri(self, include_password: bool = True) -> str:
         """The backend's URL, its password masked unless it is wanted."""

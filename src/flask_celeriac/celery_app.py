@@ -55,6 +55,7 @@ class FlaskCelery(Celery[Any]):
         super().__init__(main, **options)
         self.flask_app = flask_app
         self.steps["worker"].add("flask_celeriac.worker.pool_watch:PoolWatch")
+        self.steps["worker"].add("flask_celeriac.worker.chords:ChordSweep")
         #: The process whose database connections are the application's.
         self.pid = os.getpid()
 

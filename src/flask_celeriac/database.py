@@ -20,13 +20,17 @@ from sqlalchemy import (
     Table,
     Text,
     create_engine,
+    insert,
     make_url,
+    select,
+    update,
 )
 from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.pool import QueuePool
 
 from . import fork_gate, sqlite
+from .errors import StorageError
 
 metadata = MetaData()
 
@@ -61,6 +65,37 @@ group = Table(
     Column("created", Float(53), nullable=False, index=True),
 )
 
+#: The chords that have begun: how many members there are and how many have ended. ``due`` is set
+#: while the body is to be sent, ``sent`` afterwards.
+chord = Table(
+    "celeriac_chord",
+    metadata,
+    Column("group_id", _Id, primary_key=True),
+    Column("size", Integer),
+    Column("added", Integer, nullable=False, default=0),
+    Column("returned", Integer, nullable=False, default=0),
+    Column("members", _Long),
+    Column("body", _Long),
+    Column("due", Float(53), index=True),
+    Column("claimed_by", _Id),
+    Column("claimed_until", Float(53)),
+    Column("claims", Integer, nullable=False, default=0),
+    Column("sent", Float(53)),
+    Column("updated", Float(53), nullable=False, index=True),
+)
+
+#: The members of a chord that have ended, until its body is sent.
+chord_part = Table(
+    "celeriac_chord_part",
+    metadata,
+    Column("group_id", _Id, primary_key=True),
+    Column("task_id", _Id, primary_key=True),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("state", String(50), nullable=False),
+    Column("result", _Long),
+    sqlite_with_rowid=False,
+)
+
 #: One row: the version of these tables.
 schema = Table(
     "celeriac_schema",
@@ -68,7 +103,7 @@ schema = Table(
     Column("version", Integer, primary_key=True, autoincrement=False),
 )
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 #: What :func:`driver_of` raises for a database that SQLAlchemy does not know.
 UnknownDatabase = ArgumentError
@@ -116,32 +151,50 @@ def _external(url: str) -> Engine:
 
 
 def _prepare(engine: Engine) -> None:
-    """Make the tables; several processes may come here at once."""
-    with engine.connect() as connection:
-        if engine.dialect.has_table(connection, schema.name):
-            return
+    """Make the tables, or bring them to this version; several processes may come here at once."""
+    if _version(engine) == SCHEMA_VERSION:
+        return
     for attempt in range(10):
         try:
             _create(engine)
             return
         except DBAPIError:
             # MySQL commits each table by itself: another process may be half-way through them.
-            with engine.connect() as connection:
-                if engine.dialect.has_table(connection, schema.name):
-                    return
+            if _version(engine) == SCHEMA_VERSION:
+                return
             if attempt == 9:
                 raise
             time.sleep(0.1)
 
 
+def _version(engine: Engine) -> int | None:
+    """The version of a database's tables, None where there are none.
+
+    :raises StorageError: a newer version of this package made them.
+    """
+    with engine.connect() as connection:
+        if not engine.dialect.has_table(connection, schema.name):
+            return None
+        found = connection.execute(select(schema.c.version)).scalar()
+    if found is not None and found > SCHEMA_VERSION:
+        raise StorageError(
+            f"{masked(str(engine.url))}: its tables were made by a newer Flask-Celeriac (version"
+            f" {found}, this one knows {SCHEMA_VERSION}): upgrade flask-celeriac here too"
+        )
+    return found
+
+
 def _create(engine: Engine) -> None:
+    # Version 2 added tables and changed none.
     with engine.begin() as connection:
         for table in metadata.sorted_tables:
             if table is not schema:
                 table.create(connection, checkfirst=True)
-        schema.create(connection, checkfirst=True)  # last: its presence says the others are there
-        if connection.execute(schema.select()).first() is None:
-            connection.execute(schema.insert().values(version=SCHEMA_VERSION))
+        schema.create(connection, checkfirst=True)
+        # Last: the version says that the others are there.
+        known = connection.execute(update(schema).values(version=SCHEMA_VERSION)).rowcount
+        if not known:
+            connection.execute(insert(schema).values(version=SCHEMA_VERSION))
 
 
 def driver_of(url: str) -> object:

@@ -14,7 +14,7 @@ from celery import Celery, chain, chord, group
 from celery.exceptions import TimeoutError
 
 from flask_celeriac import sqlite
-from flask_celeriac.records import backend as backend_module
+from flask_celeriac.records import waiting
 from tests.records.conftest import DATABASES, database_url
 from tests.system.tasks import BACKEND, client
 from tests.system.workers import wait_for, worker
@@ -82,12 +82,14 @@ def test_workers_store_in_the_database_of_the_users_choice(
         with worker(url, "-c", "2", log=log, **env):
             results = [app.tasks["add"].delay(n, n) for n in range(40)]
             assert [result.get(timeout=30) for result in results] == [2 * n for n in range(40)]
+            members = [app.tasks["add"].s(n, n) for n in range(10)]
+            assert chord(members)(app.tasks["total"].s()).get(timeout=30) == 90
 
 
 def test_a_wait_nobody_can_end_says_so_in_the_log(
     app: Celery, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backend_module, "PATIENCE", 0.2)
+    monkeypatch.setattr(waiting, "PATIENCE", 0.2)
     result = app.tasks["add"].apply_async((1, 2), queue="mail")
     with caplog.at_level(logging.WARNING), pytest.raises(TimeoutError):
         result.get(timeout=2.0)
@@ -104,7 +106,7 @@ def test_a_wait_for_a_busy_worker_says_nothing(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(backend_module, "PATIENCE", 0.1)
+    monkeypatch.setattr(waiting, "PATIENCE", 0.1)
     end = tmp_path / "end"
     with worker(url, "-P", "solo", log=log):
         busy = app.tasks["report"].delay("PROGRESS", str(end))
@@ -121,7 +123,7 @@ def test_a_wait_says_nothing_of_a_broker_it_does_not_know(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Results in our file, messages elsewhere."""
-    monkeypatch.setattr(backend_module, "PATIENCE", 0.1)
+    monkeypatch.setattr(waiting, "PATIENCE", 0.1)
     with (
         client(sqlite.url_of(str(tmp_path / "results.db")), broker="memory://") as app,
         pytest.raises(TimeoutError),

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from celery import Celery
 
 from flask_celeriac import database, sqlite
-from flask_celeriac.errors import RecordsUnavailableError
+from flask_celeriac.errors import RecordsUnavailableError, StorageError
 from tests.records.conftest import DATABASES, database_url
 from tests.system.other import Other
 from tests.system.tasks import client
@@ -40,7 +40,13 @@ def tables(engine: sa.Engine) -> set[str]:
     return {name for name in sa.inspect(engine).get_table_names() if name.startswith("celeriac_")}
 
 
-EXPECTED = {"celeriac_record", "celeriac_group", "celeriac_schema"}
+EXPECTED = {
+    "celeriac_record",
+    "celeriac_group",
+    "celeriac_chord",
+    "celeriac_chord_part",
+    "celeriac_schema",
+}
 
 
 def test_the_tables_are_made_once(url: str) -> None:
@@ -50,6 +56,33 @@ def test_the_tables_are_made_once(url: str) -> None:
     with engine.connect() as connection:
         rows = connection.execute(database.schema.select()).all()
     assert rows == [(database.SCHEMA_VERSION,)]
+    engine.dispose()
+
+
+def test_tables_of_an_older_version_are_brought_up(url: str) -> None:
+    """Version 1 had no chords."""
+    first = database.engine_for(url)
+    with first.begin() as connection:
+        for table in (database.chord_part, database.chord):
+            table.drop(connection)
+        connection.execute(database.schema.update().values(version=1))
+        connection.execute(
+            database.record.insert().values(task_id="one", state="SUCCESS", updated=1.0)
+        )
+    database._prepare(first)
+    assert tables(first) == EXPECTED
+    with first.connect() as connection:
+        assert connection.execute(database.schema.select()).all() == [(database.SCHEMA_VERSION,)]
+        assert connection.execute(sa.select(database.record.c.task_id)).scalars().all() == ["one"]
+    first.dispose()
+
+
+def test_tables_of_a_newer_version_are_left_alone(url: str) -> None:
+    engine = database.engine_for(url)
+    with engine.begin() as connection:
+        connection.execute(database.schema.update().values(version=99))
+    with pytest.raises(StorageError, match=r"version 99.* upgrade flask-celeriac"):
+        database._prepare(engine)
     engine.dispose()
 
 

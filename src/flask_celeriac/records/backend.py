@@ -3,41 +3,34 @@
 from __future__ import annotations
 
 import base64
-import hashlib
-import logging
-import re
 import time
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from celery import exceptions, states
+from celery import states
 from celery.backends import base
 from kombu.utils.json import dumps, loads
 
-from .. import liveness, sqlite
-from ..broker import queries as broker_queries
-from ..doorbell import AVAILABLE, Bell, Ringer
+from .. import sqlite
+from ..doorbell import Ringer
 from ..errors import RecordsUnavailableError, StorageError
-from . import queries
+from . import chords, queries
+from .chords import Chords
+from .waiting import Waiting, bell_name
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
+    from collections.abc import Iterator
 
-#: Seconds without a result after which a wait asks whether anybody consumes the task's queue.
-PATIENCE = 3.0
-#: Seconds between looks at the record while its bell is silent, and where there is none.
-FALLBACK, POLLING = 0.5, 0.01
+    from sqlalchemy import Engine
 
 #: Celery's stubs know only a part of its backends.
 BaseBackend: Any = base.BaseBackend
 _META_COLUMNS = ("status", "result", "traceback", "children", "date_done")
 _BINARY = "base64:"
-_PLAIN_ID = re.compile(r"[\w-]{1,64}")
-
-logger = logging.getLogger(__name__)
 
 
-class Backend(BaseBackend):  # type: ignore[misc]
+class Backend(Waiting, BaseBackend):  # type: ignore[misc]
     """The result backend behind ``celeriac:////path/celeriac.db`` and ``celeriac+<URL>``.
 
     :param url: the embedded file's URL, or any that SQLAlchemy understands.
@@ -55,6 +48,7 @@ class Backend(BaseBackend):  # type: ignore[misc]
         self.url = url or ""
         self._engine: Engine | None = None
         self._file = sqlite.file_at(sqlite.path_of(self.url)) if self.embedded else None
+        self._chords = Chords(self)
         self._ringer = Ringer(self._file.beside("waiters")) if self._file else None
 
     @property
@@ -84,35 +78,43 @@ class Backend(BaseBackend):  # type: ignore[misc]
     ) -> Any:
         now = time.time()
         children = self.current_task_children(request)
+        stored = self.pack(result)
         values = {
             "task_id": task_id,
             "state": state,
-            "result": self._pack(result),
+            "result": stored,
             "traceback": traceback,
             "children": dumps(children) if children else None,
             "details": self._details(result, state, traceback, request),
             "finished": now if state in states.READY_STATES else None,
             "updated": now,
         }
-        self._write(values)
+        part = self._chords.part(request, state, stored)
+        if part is None:
+            self._write(values)
+        else:
+            with self.engine.begin() as connection:
+                queries.store(connection, values)
+                self._chords.note(connection, part, request.chord)
         if self._ringer is not None and state in states.READY_STATES:
-            self._ringer.ring(_bell_name(task_id))
+            self._ringer.ring(bell_name(task_id))
         return result
 
     def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:
-        row = self._find(task_id)
+        with self._readable():
+            row = self._read(task_id)
         if row is None:
             return {"task_id": task_id, "status": states.PENDING, "result": None}
         meta: dict[str, Any] = {
             "task_id": task_id,
             "status": row.state,
-            "result": self._unpack(row.result),
+            "result": self.unpack(row.result),
             "traceback": row.traceback,
             "children": loads(row.children) if row.children else [],
             "date_done": _iso(row.finished),
         }
         if row.details:
-            meta.update(self._unpack(row.details))
+            meta.update(self.unpack(row.details))
         decoded: dict[str, Any] = self.meta_from_decoded(meta)
         return decoded
 
@@ -125,15 +127,29 @@ class Backend(BaseBackend):  # type: ignore[misc]
         return bool(self._file and in_queue(self._file, task_id)) or self.has_record(task_id)
 
     def has_record(self, task_id: str) -> bool:
-        """Whether anything is recorded of a task.
+        """Whether anything is recorded of a task, or it is in the body of a chord about to start.
 
         :raises RecordsUnavailableError: the database cannot be reached just now
         """
-        return self._find(task_id) is not None
+        with self._readable():
+            if self._read(task_id) is not None:
+                return True
+            with self.engine.connect() as connection:
+                return queries.in_due_chord(connection, task_id)
 
-    def _find(self, task_id: str) -> queries.Record | None:
+    def has_message_or_record(self, task_id: str) -> bool:
+        """Whether a task is recorded, or, on the embedded broker, was sent and has not ended."""
+        if self._file is not None:
+            with suppress(StorageError), self._file.connection() as db:
+                if queries.has_message(db, task_id):
+                    return True
+        with self._readable():
+            return self._read(task_id) is not None
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
         try:
-            return self._read(task_id)
+            yield
         except Exception as error:
             if self.exception_safe_to_retry(error):
                 raise RecordsUnavailableError(str(error)) from error
@@ -165,15 +181,17 @@ class Backend(BaseBackend):  # type: ignore[misc]
             found = {"group_id": "group", "parent_id": "parent_id"}
             details = {key: getattr(request, name, None) for key, name in found.items()}
             details = {key: value for key, value in details.items() if value}
-        return self._pack(details) if details else None
+        return self.pack(details) if details else None
 
-    def _pack(self, value: Any) -> str:
+    def pack(self, value: Any) -> str:
+        """A value as text, in the configured serializer and compression."""
         encoded: str | bytes = self.encode(value)
         if isinstance(encoded, str):
             return encoded
         return _BINARY + base64.b64encode(encoded).decode("ascii")
 
-    def _unpack(self, text: str | None) -> Any:
+    def unpack(self, text: str | None) -> Any:
+        """The value that :meth:`pack` was given."""
         if text is not None and text.startswith(_BINARY):
             return self.decode(base64.b64decode(text[len(_BINARY) :]))
         return self.decode(text)
@@ -184,7 +202,7 @@ class Backend(BaseBackend):  # type: ignore[misc]
 
     def _save_group(self, group_id: str, result: Any) -> Any:
         with self.engine.begin() as connection:
-            queries.store_group(connection, group_id, self._pack(result.as_tuple()))
+            queries.store_group(connection, group_id, self.pack(result.as_tuple()))
         return result
 
     def _restore_group(self, group_id: str) -> dict[str, Any] | None:
@@ -194,18 +212,49 @@ class Backend(BaseBackend):  # type: ignore[misc]
             text = queries.find_group(connection, group_id)
         if text is None:
             return None
-        return {"result": result_from_tuple(self._unpack(text), self.app)}
+        return {"result": result_from_tuple(self.unpack(text), self.app)}
 
     def _delete_group(self, group_id: str) -> None:
         with self.engine.begin() as connection:
             queries.forget_group(connection, group_id)
 
     def cleanup(self) -> None:
-        """Delete what is older than ``result_expires``."""
+        """Delete what is older than ``result_expires``, and chords that will never end."""
         expires = self.prepare_expires(None)
-        if expires:
-            with self.engine.begin() as connection:
+        unfinished = self.app.conf.result_chord_expires
+        with self.engine.begin() as connection:
+            if expires:
                 queries.expire(connection, time.time() - expires)
+            self._chords.expire(
+                connection, expires, chords.PATIENCE if unfinished is None else unfinished
+            )
+
+    # Chords
+
+    def apply_chord(self, header_result_args: Any, body: Any, **_: Any) -> None:
+        """Celery is about to send the members of a chord."""
+        self.ensure_chords_allowed()
+        self._ensure_retryable(self._chords.begin, header_result_args[0], header_result_args[1])
+
+    def set_chord_size(self, group_id: str, chord_size: int) -> None:
+        """Celery has counted the members of a chord."""
+        self._ensure_retryable(self._chords.resize, group_id, size=chord_size)
+
+    def add_to_chord(self, chord_id: str, result: Any) -> None:
+        """A member of a chord adds another."""
+        self._ensure_retryable(self._chords.resize, chord_id, added=1)
+
+    def on_chord_part_return(self, request: Any, state: str, result: Any, **_: Any) -> None:
+        """A member of a chord has ended."""
+
+        def stored() -> str:
+            return self.pack(self.encode_result(result, state))
+
+        self._ensure_retryable(self._chords.returned, request, state, stored)
+
+    def sweep_chords(self) -> None:
+        """Send the bodies of chords that a killed worker left behind; workers call it."""
+        self._chords.sweep()
 
     def exception_safe_to_retry(self, exc: BaseException) -> bool:
         """Whether to try again while the database is out of reach: to store, but not to read.
@@ -229,78 +278,6 @@ class Backend(BaseBackend):  # type: ignore[misc]
     def __reduce__(self, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
         return super().__reduce__(args, {**(kwargs or {}), "url": self.url})
 
-    # Waiting
-
-    def wait_for(
-        self,
-        task_id: str,
-        timeout: float | None = None,
-        interval: float = 0.5,
-        no_ack: bool = True,
-        on_interval: Any = None,
-    ) -> dict[str, Any]:
-        """Wait for a task to end.
-
-        :param timeout: seconds to wait, None for ever.
-        :param interval: seconds between looks at a database that has no bell.
-        :return: the task's meta, as :meth:`get_task_meta` gives it.
-        :raises celery.exceptions.TimeoutError: when it did not end in time.
-        """
-        self._ensure_not_eager()
-        bell = self._bell(task_id)
-        began = time.monotonic()
-        pause, warned = POLLING, False
-        try:
-            while True:
-                meta: dict[str, Any] = self.get_task_meta(task_id)
-                if meta["status"] in states.READY_STATES:
-                    return meta
-                waited = time.monotonic() - began
-                if timeout is not None and waited >= timeout:
-                    raise exceptions.TimeoutError("The operation timed out.")
-                if on_interval:
-                    on_interval()
-                if waited > PATIENCE and not warned:
-                    warned = True
-                    self._warn_if_unconsumed(task_id)
-                left = FALLBACK if timeout is None else min(FALLBACK, timeout - waited)
-                if bell is not None:
-                    bell.wait(left)
-                else:
-                    time.sleep(min(left, pause))
-                    pause = min(interval, pause * 1.5)
-        finally:
-            if bell is not None:
-                bell.close()
-
-    def _bell(self, task_id: str) -> Bell | None:
-        """A bell under the task's name, for whoever stores its result to ring."""
-        if self._ringer is None or not AVAILABLE:
-            return None
-        try:
-            return Bell(self._ringer.directory, _bell_name(task_id))
-        except OSError:  # another thread waits for the same task, or the path is too long
-            return None
-
-    def _warn_if_unconsumed(self, task_id: str) -> None:
-        if self._file is None:
-            return
-        try:
-            with self._file.connection() as db:
-                queue = broker_queries.queue_of(db, task_id)
-                consumers = broker_queries.consumers(db, queue) if queue else []
-        except StorageError:  # no broker in this file; and a hint must not end a wait
-            return
-        locks = self._file.beside("locks")
-        if queue and not any(liveness.is_alive(locks, process.lock) for process in consumers):
-            logger.warning(
-                "Task %s waits in queue %r, which no worker consumes: start one with"
-                " `flask celery worker -Q %s`",
-                task_id,
-                queue,
-                queue,
-            )
-
 
 def in_queue(file: sqlite.File, task_id: str) -> bool | None:
     """Whether a task is in the embedded broker's file, None where nobody can tell."""
@@ -309,13 +286,6 @@ def in_queue(file: sqlite.File, task_id: str) -> bool | None:
             return queries.in_queue(db, task_id)
     except StorageError:  # no broker has been in this file
         return None
-
-
-def _bell_name(task_id: str) -> str:
-    """A file name for any task id a user may choose."""
-    if _PLAIN_ID.fullmatch(task_id):
-        return task_id
-    return hashlib.sha256(task_id.encode()).hexdigest()[:32]
 
 
 def _iso(moment: float | None) -> str | None:

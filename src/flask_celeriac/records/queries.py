@@ -16,16 +16,21 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Table,
+    and_,
     bindparam,
     case,
     delete,
+    exists,
+    insert,
     literal_column,
+    or_,
     select,
+    update,
 )
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.sql.dml import Insert
 
-from ..database import group, record
+from ..database import chord, chord_part, group, record
 
 if TYPE_CHECKING:
     import apsw
@@ -46,6 +51,28 @@ class Record(NamedTuple):
     details: str | None
     finished: float | None
     updated: float
+
+
+class Part(NamedTuple):
+    """A member of a chord that has ended, in the order of the table's columns."""
+
+    group_id: str
+    task_id: str
+    position: int
+    state: str
+    result: str | None
+
+
+class Due(NamedTuple):
+    """What the body of a chord is sent with.
+
+    :param claims: how often somebody has taken it on to send it.
+    """
+
+    members: str | None
+    body: str | None
+    claims: int
+    parts: list[Part]
 
 
 def _upsert_record(name: str) -> Insert:
@@ -143,6 +170,144 @@ def _delete_before(connection: Connection, table: Table, column: str, before: fl
     connection.execute(delete(table).where(table.c[column] < before))
 
 
+def begin_chord(connection: Connection, group_id: str, members: str | None, now: float) -> None:
+    """Note a chord whose members are about to be sent. One that is under way goes on as it is."""
+    fresh: dict[str, Any] = {"size": None, "added": 0, "returned": 0, "members": members}
+    fresh |= {"claims": 0, "claimed_until": None, "sent": None, "updated": now}
+    again = update(chord).where(chord.c.group_id == group_id, chord.c.sent.is_not(None))
+    if not connection.execute(again.values(fresh)).rowcount:
+        _insert_if_new(connection, chord, {"group_id": group_id, **fresh})
+
+
+def resize_chord(
+    connection: Connection, group_id: str, now: float, *, size: int | None = None, added: int = 0
+) -> None:
+    """Say how many members a chord has, or that it has more of them."""
+    values: dict[str, Any] = {"updated": now, "added": chord.c.added + added}
+    if size is not None:
+        values["size"] = size
+    known = update(chord).where(chord.c.group_id == group_id).values(values)
+    if not connection.execute(known).rowcount:
+        begin_chord(connection, group_id, None, now)
+        connection.execute(known)
+
+
+def add_part(connection: Connection, part: Part, now: float) -> bool:
+    """Note that a member of a chord has ended: once, however often it runs.
+
+    :return: whether it was the last.
+    """
+    mine = chord.c.group_id == part.group_id
+    # First the chord's row, which parts that end at the same time then wait for.
+    lock = update(chord).where(mine, chord.c.sent.is_(None)).values(updated=now)
+    if not connection.execute(lock).rowcount:
+        return False
+    if not connection.execute(select(exists().where(*_is_part(part)))).scalar():
+        connection.execute(insert(chord_part).values(part._asdict()))
+        connection.execute(update(chord).where(mine).values(returned=chord.c.returned + 1))
+    else:  # as for records: a success is final
+        again = update(chord_part).where(*_is_part(part), chord_part.c.state != _FINAL)
+        connection.execute(again.values(state=part.state, result=part.result))
+    complete = chord.c.returned >= chord.c.size + chord.c.added
+    found = connection.execute(select(chord.c.due).where(mine, complete)).first()
+    return found is not None and found.due is None
+
+
+def make_chord_due(connection: Connection, group_id: str, body: str | None, now: float) -> None:
+    """Note that the body of a chord is to be sent."""
+    connection.execute(update(chord).where(chord.c.group_id == group_id).values(due=now, body=body))
+
+
+def part_status(connection: Connection, part: Part) -> tuple[bool, bool]:
+    """Whether a member of a chord has been noted, and whether the chord's body is to be sent."""
+    noted = exists().where(*_is_part(part))
+    due = exists().where(chord.c.group_id == part.group_id, chord.c.due.is_not(None))
+    row = connection.execute(select(noted, due)).one()
+    return bool(row[0]), bool(row[1])
+
+
+def claim_chord(
+    connection: Connection, group_id: str, owner: str, now: float, until: float
+) -> Due | None:
+    """Take it on to send the body of a chord, unless somebody else is at it.
+
+    :param owner: who; the same one may take it on again, after it was killed.
+    :param until: when others may, in seconds since the epoch.
+    """
+    free = or_(
+        chord.c.claimed_until.is_(None), chord.c.claimed_until < now, chord.c.claimed_by == owner
+    )
+    claim = update(chord).where(chord.c.group_id == group_id, chord.c.due.is_not(None), free)
+    values = {"claimed_by": owner, "claimed_until": until, "claims": chord.c.claims + 1}
+    if not connection.execute(claim.values(values)).rowcount:
+        return None
+    row = connection.execute(
+        select(chord.c.members, chord.c.body, chord.c.claims).where(chord.c.group_id == group_id)
+    ).one()
+    parts = connection.execute(
+        select(*chord_part.c)
+        .where(chord_part.c.group_id == group_id)
+        .order_by(chord_part.c.position, chord_part.c.task_id)
+    )
+    return Due(row.members, row.body, row.claims, [Part(*part) for part in parts])
+
+
+def release_chord(connection: Connection, group_id: str) -> None:
+    """Let somebody else send the body of a chord."""
+    connection.execute(update(chord).where(chord.c.group_id == group_id).values(claimed_until=None))
+
+
+def finish_chord(connection: Connection, group_id: str, now: float) -> None:
+    """Note that the body of a chord was sent. The row stays, for members that run once more."""
+    done = {"sent": now, "due": None, "body": None, "members": None, "updated": now}
+    connection.execute(update(chord).where(chord.c.group_id == group_id).values(done))
+    connection.execute(delete(chord_part).where(chord_part.c.group_id == group_id))
+
+
+def due_chords(connection: Connection, now: float) -> list[str]:
+    """The chords whose body is to be sent and is not being sent."""
+    free = or_(chord.c.claimed_until.is_(None), chord.c.claimed_until < now)
+    return list(
+        connection.execute(select(chord.c.group_id).where(chord.c.due.is_not(None), free)).scalars()
+    )
+
+
+def in_due_chord(connection: Connection, task_id: str) -> bool:
+    """Whether a task is named in a body that is to be sent."""
+    named = chord.c.body.contains(dumps(task_id)[1:-1], autoescape=True)
+    found = connection.execute(select(chord.c.group_id).where(chord.c.due.is_not(None), named))
+    return found.first() is not None
+
+
+def expire_chords(connection: Connection, sent: float, unfinished: float) -> None:
+    """Delete chords whose body was sent, and whose last member ended, before two moments."""
+    old = or_(and_(chord.c.sent.is_not(None), chord.c.updated < sent), chord.c.updated < unfinished)
+    gone = list(connection.execute(select(chord.c.group_id).where(old)).scalars())
+    for group_id in gone:
+        connection.execute(delete(chord_part).where(chord_part.c.group_id == group_id))
+        connection.execute(delete(chord).where(chord.c.group_id == group_id))
+
+
+def _is_part(part: Part) -> tuple[ColumnElement[bool], ...]:
+    return (
+        chord_part.c.group_id == part.group_id,
+        chord_part.c.task_id == part.task_id,
+        chord_part.c.position == part.position,
+    )
+
+
+def _insert_if_new(connection: Connection, table: Table, values: dict[str, Any]) -> None:
+    name = connection.dialect.name
+    statement: Insert
+    if name in ("mysql", "mariadb"):
+        statement = mysql.insert(table).prefix_with("IGNORE")
+    elif name == "postgresql":
+        statement = postgresql.insert(table).on_conflict_do_nothing()
+    else:
+        statement = sqlite.insert(table).on_conflict_do_nothing()
+    connection.execute(statement.values(values))
+
+
 def in_queue(db: apsw.Connection, task_id: str) -> bool | None:
     """Whether a message of the embedded broker is a task, or will become it.
 
@@ -153,6 +318,12 @@ def in_queue(db: apsw.Connection, task_id: str) -> bool | None:
     """
     (answer,) = db.execute(_IN_QUEUE, (task_id, dumps(task_id)[1:-1])).fetchall()[0]
     return None if answer is None else bool(answer)
+
+
+def has_message(db: apsw.Connection, task_id: str) -> bool:
+    """Whether a task is in the embedded broker's queue."""
+    sql = "SELECT EXISTS (SELECT 1 FROM message WHERE task_id = ?)"
+    return bool(db.execute(sql, (task_id,)).fetchall()[0][0])
 
 
 _IN_QUEUE = """

@@ -152,6 +152,7 @@ def test_a_header_that_is_a_generator(app: Celery, backend: Backend, sent: Sent)
             for request in sent.all():
                 requests.append(request)
                 end(backend, request, len(requests))
+        assert requests
 
     chord(members())(total.s())
     rest = sent.all()

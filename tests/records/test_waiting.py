@@ -82,6 +82,8 @@ def test_workers_store_in_the_database_of_the_users_choice(
         with worker(url, "-c", "2", log=log, **env):
             results = [app.tasks["add"].delay(n, n) for n in range(40)]
             assert [result.get(timeout=30) for result in results] == [2 * n for n in range(40)]
+            members = [app.tasks["add"].s(n, n) for n in range(10)]
+            assert chord(members)(app.tasks["total"].s()).get(timeout=30) == 90
 
 
 def test_a_wait_nobody_can_end_says_so_in_the_log(

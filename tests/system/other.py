@@ -25,7 +25,7 @@ class Other:
         assert self.process.pid is not None
         self.pid = self.process.pid
 
-    def receive(self, seconds: float = 20.0) -> Any:
+    def receive(self, seconds: float = 90.0) -> Any:
         assert self.pipe.poll(seconds), "the other process says nothing"
         return self.pipe.recv()
 
@@ -39,7 +39,7 @@ class Other:
         self.process.kill()
         self.process.join()
 
-    def join(self, seconds: float = 20.0) -> int:
+    def join(self, seconds: float = 90.0) -> int:
         self.process.join(seconds)
         assert self.process.exitcode is not None, "the other process does not end"
         return self.process.exitcode

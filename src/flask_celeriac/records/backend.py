@@ -10,29 +10,33 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from celery import states
+from celery.backends import base
 from kombu.utils.json import dumps, loads
 
 from .. import sqlite
 from ..backlog import backlog_at
+from ..doorbell import Ringer
 from ..errors import RecordsUnavailableError, StorageError, StorageUnavailableError
 from . import chords, queries
 from .chords import Chords
 from .fence import Fence
 from .unreadable import UnreadableError
-from .waiting import Waiting
+from .waiting import Waiting, bell_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sqlalchemy import Engine
 
+#: Celery's stubs know only a part of its backends.
+BaseBackend: Any = base.BaseBackend
 _META_COLUMNS = ("status", "result", "traceback", "children", "date_done")
 _BINARY = "base64:"
 
 logger = logging.getLogger(__name__)
 
 
-class Backend(Waiting):
+class Backend(Waiting, BaseBackend):  # type: ignore[misc]
     """The result backend behind ``celeriac:////path/celeriac.db`` and ``celeriac+<URL>``.
 
     :param url: the embedded file's URL, or any that SQLAlchemy understands.
@@ -52,7 +56,7 @@ class Backend(Waiting):
         self._file = sqlite.file_at(sqlite.path_of(self.url)) if self.embedded else None
         self._chords = Chords(self)
         self._fence = Fence(app, self._file)
-        self.watch(self._file)
+        self._ringer = Ringer(self._file.beside("waiters")) if self._file else None
         self._backlog = backlog_at(self._file.path) if self._file else None
 
     @property
@@ -113,6 +117,11 @@ class Backend(Waiting):
         if state in states.READY_STATES:
             self.ring(task_id)
         return result
+
+    def ring(self, task_id: str) -> None:
+        """Wake whoever waits for a task."""
+        if self._ringer is not None:
+            self._ringer.ring(bell_name(task_id))
 
     def _make_tables(self) -> None:
         _ = self.engine  # they are made when it is

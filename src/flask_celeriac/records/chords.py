@@ -52,9 +52,9 @@ class Chords:
 
         :param results: the members' results; a generator of them is left alone.
         """
-        nested = isinstance(results, (list, tuple)) and any(
-            isinstance(result, GroupResult) for result in results
-        )
+        # Not isinstance: what Celery wraps a generator in is a list, too.
+        known = type(results) in (list, tuple)
+        nested = known and any(isinstance(result, GroupResult) for result in results)
         members = json.dumps([_ids(result) for result in results]) if nested else None
         with self._backend.engine.begin() as connection:
             queries.begin_chord(connection, group_id, members, time.time())

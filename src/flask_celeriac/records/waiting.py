@@ -1,4 +1,4 @@
-"""How a caller of ``AsyncResult.get`` waits: for a bell, not by polling, where there is one."""
+"""Waiting for a task to end: by a bell in the embedded file, by looking elsewhere."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from celery import exceptions, states
-from celery.backends import base
 
 from .. import liveness
 from ..broker import queries as broker_queries
@@ -17,38 +16,32 @@ from ..doorbell import AVAILABLE, Bell, Ringer
 from ..errors import StorageError
 
 if TYPE_CHECKING:
-    from .. import sqlite
+    from collections.abc import Iterable, Iterator
+
+    from ..sqlite import File
 
 #: Seconds without a result after which a wait asks whether anybody consumes the task's queue.
 PATIENCE = 3.0
 #: Seconds between looks at the record while its bell is silent, and where there is none.
 FALLBACK, POLLING = 0.5, 0.01
 
-#: Celery's stubs know only a part of its backends.
-BaseBackend: Any = base.BaseBackend
 _PLAIN_ID = re.compile(r"[\w-]{1,64}")
 
 logger = logging.getLogger(__name__)
 
 
-class Waiting(BaseBackend):  # type: ignore[misc]
-    """A result backend whose callers are woken when a task ends.
+class Waiting:
+    """The half of the result backend that waits.
 
     .. versionadded:: 0.1
     """
 
-    _watched: sqlite.File | None = None
-    _ringer: Ringer | None = None
-
-    def watch(self, file: sqlite.File | None) -> None:
-        """Have bells beside the embedded file, if the results are in one."""
-        self._watched = file
-        self._ringer = Ringer(file.beside("waiters")) if file else None
-
-    def ring(self, task_id: str) -> None:
-        """Wake whoever waits for a task."""
-        if self._ringer is not None:
-            self._ringer.ring(_bell_name(task_id))
+    #: The embedded file and the bells of those who wait, where the records are in it.
+    _file: File | None
+    _ringer: Ringer | None
+    #: Celery's, from the other half.
+    get_task_meta: Any
+    _ensure_not_eager: Any
 
     def wait_for(
         self,
@@ -73,6 +66,8 @@ class Waiting(BaseBackend):  # type: ignore[misc]
             while True:
                 meta: dict[str, Any] = self.get_task_meta(task_id)
                 if meta["status"] in states.READY_STATES:
+                    if on_interval and meta["status"] in states.PROPAGATE_STATES:
+                        on_interval()  # raises the error of a task before it, if that was the cause
                     return meta
                 waited = time.monotonic() - began
                 if timeout is not None and waited >= timeout:
@@ -92,25 +87,56 @@ class Waiting(BaseBackend):  # type: ignore[misc]
             if bell is not None:
                 bell.close()
 
+    def get_many(  # noqa: PLR0917 - Celery's signature
+        self,
+        task_ids: Iterable[str],
+        timeout: float | None = None,
+        interval: float = 0.5,
+        no_ack: bool = True,
+        on_message: Any = None,
+        on_interval: Any = None,
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Wait for tasks to end, and give each as it does; for ``ResultSet.iter_native``.
+
+        :raises celery.exceptions.TimeoutError: when some did not end in time.
+        """
+        self._ensure_not_eager()
+        left = set(task_ids)
+        end = None if timeout is None else time.monotonic() + timeout
+        while left:
+            for task_id in tuple(left):
+                meta = self.get_task_meta(task_id)
+                if meta["status"] in states.READY_STATES:
+                    left.discard(task_id)
+                    if on_message is not None:
+                        on_message(meta)
+                    yield task_id, meta
+            if left:
+                if end is not None and time.monotonic() >= end:
+                    raise exceptions.TimeoutError("The operation timed out.")
+                if on_interval:
+                    on_interval()
+                time.sleep(min(interval, FALLBACK / 10))
+
     def _bell(self, task_id: str) -> Bell | None:
         """A bell under the task's name, for whoever stores its result to ring."""
         if self._ringer is None or not AVAILABLE:
             return None
         try:
-            return Bell(self._ringer.directory, _bell_name(task_id))
+            return Bell(self._ringer.directory, bell_name(task_id))
         except OSError:  # another thread waits for the same task, or the path is too long
             return None
 
     def _warn_if_unconsumed(self, task_id: str) -> None:
-        if self._watched is None:
+        if self._file is None:
             return
         try:
-            with self._watched.connection() as db:
+            with self._file.connection() as db:
                 queue = broker_queries.queue_of(db, task_id)
                 consumers = broker_queries.consumers(db, queue) if queue else []
         except StorageError:  # no broker in this file; and a hint must not end a wait
             return
-        locks = self._watched.beside("locks")
+        locks = self._file.beside("locks")
         if queue and not any(liveness.is_alive(locks, process.lock) for process in consumers):
             logger.warning(
                 "Task %s waits in queue %r, which no worker consumes: start one with"
@@ -121,7 +147,7 @@ class Waiting(BaseBackend):  # type: ignore[misc]
             )
 
 
-def _bell_name(task_id: str) -> str:
+def bell_name(task_id: str) -> str:
     """A file name for any task id a user may choose."""
     if _PLAIN_ID.fullmatch(task_id):
         return task_id

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
 from celery import Celery, Task
 from celery.result import AsyncResult
 from kombu import pools
@@ -17,8 +16,7 @@ from kombu import pools
 from flask_celeriac import sqlite
 from flask_celeriac.database import engine_for
 from tests.conformance import tasks
-from tests.conftest import claimed, need
-from tests.support import services
+from tests.support.pieces import redis_database
 from tests.system.workers import Worker, wait_for
 
 SYSTEMS = ["embedded", "redis"]
@@ -75,12 +73,7 @@ def on_embedded(folder: Path) -> Iterator[System]:
 
 
 def on_redis(folder: Path) -> Iterator[System]:
-    base = need(services.REDIS)
-    with claimed(range(8, 16), "redis") as one, claimed(range(8, 16), "redis") as two:
-        broker, results = f"{base}/{one}", f"{base}/{two}"
-        for url in (broker, results):
-            with redis.Redis.from_url(url) as client:
-                client.flushdb()
+    with redis_database() as broker, redis_database() as results:
         app = tasks.make_celerys(broker, results)
         env = {tasks.BROKER: broker, tasks.RESULTS: results}
         yield from working("redis", app, folder, **env)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .backend import Backend
 
 #: Seconds after which somebody else sends the body of a chord, where it was claimed and not sent.
-LEASE = 30.0
+LEASE = 10.0
 #: Seconds an unfinished chord is kept since its last sign of life, unless ``result_chord_expires``
 #: says so.
 PATIENCE = 30 * 86400.0

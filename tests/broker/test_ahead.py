@@ -189,3 +189,21 @@ def test_a_note_and_the_ack_after_it_are_one_transaction(
         assert body.count("UPDATE queue") == body.count("DELETE FROM")
     worker.close()
     assert not backlog_at(path).put(lambda db: None, done.set)
+
+
+def test_a_command_overtakes_the_tasks_put_after_it(
+    connect: Connect, path: str, loop: Callable[..., Loop]
+) -> None:
+    seen: list[str] = []
+    worker = loop(lambda message: (seen.append(message.payload), message.ack()))
+    control = Receiver(
+        worker.receiver.connection,
+        "control",
+        no_ack=True,
+        handle=lambda message: seen.append(message.payload),
+    )
+    put(connect(), "command", queue="control")
+    put(connect(), "task")
+    worker.until(lambda: len(seen) == 2)
+    assert seen == ["command", "task"]
+    control.close()

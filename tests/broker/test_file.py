@@ -282,3 +282,16 @@ def test_a_backup_that_does_not_fit_leaves_the_old_one(
         back_up(sqlite.file_at(path), str(target), overwrite=True)
     assert target.read_bytes() == old
     assert list(small_disk.iterdir()) == [target]
+
+
+def test_the_next_of_several_urls(tmp_path: Path) -> None:
+    first, second = (str(tmp_path / name / "celeriac.db") for name in "ab")
+    with Connection(f"{sqlite.url_of(first)};{sqlite.url_of(second)}") as connection:
+        put(connection, "one")
+        connection.switch(sqlite.url_of(second))
+        put(connection, "two")
+        for path, body in ((first, "one"), (second, "two")):
+            with Connection(sqlite.url_of(path)) as look:
+                assert Receiver(look, "jobs").drain(1).bodies == [body]
+    for path in (first, second):
+        sqlite.file_at(path).close()

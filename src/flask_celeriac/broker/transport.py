@@ -73,8 +73,15 @@ class Transport(virtual.Transport):  # type: ignore[misc]
         """The file behind this connection, which establishing it opens."""
         if self._store is None:
             durability = self.client.transport_options.get("durability", "normal")
-            self._store = store_at(sqlite.path_of(self.client.hostname or ""), durability)
+            self._store = store_at(sqlite.path_of(self._url()), durability)
         return self._store
+
+    def _url(self) -> str:
+        url = self.client.hostname or ""
+        if "://" in url:
+            return url
+        # Of the second of several URLs kombu has made parts before it comes here.
+        return "celeriac:////" + (self.client.virtual_host or "").lstrip("/")
 
     def establish_connection(self) -> Any:
         """Open the file, so that a worker learns at its start when it cannot be."""
@@ -165,7 +172,7 @@ class Transport(virtual.Transport):  # type: ignore[misc]
         self._turning, self._turn_is_due = True, False
         try:
             delivered = 0
-            for channel in tuple(self.channels):
+            for channel in self._in_turn():
                 delivered += channel.claims.turn()
             more = any(channel.claims.has_more() for channel in self.channels)
         except StorageError as error:
@@ -178,6 +185,10 @@ class Transport(virtual.Transport):  # type: ignore[misc]
             # The loop has settled how long it polls by now; only its own bell shortens that.
             self._ring_own_bell()
         return delivered
+
+    def _in_turn(self) -> list[Channel]:
+        """The channels, those for remote control first: a command overtakes the tasks after it."""
+        return sorted(self.channels, key=lambda channel: not channel.no_ack)
 
     def _complain(self, error: StorageError) -> None:
         """Say what ails the file; only what a tick raises gets out of the event loop."""
@@ -269,7 +280,7 @@ class Transport(virtual.Transport):  # type: ignore[misc]
             if due is not None and due <= time.time():
                 self._promote()
                 continue
-            if sum(channel.claims.turn() for channel in tuple(self.channels)):
+            if sum(channel.claims.turn() for channel in self._in_turn()):
                 return
             left = FALLBACK if end is None else min(FALLBACK, end - time.monotonic())
             if left <= 0:

@@ -16,10 +16,13 @@ def is_unknown(celery_app: FlaskCelery, task_id: str) -> bool:
 
     :raises RecordsUnavailableError: what is recorded cannot be read just now
     """
-    from .records.backend import Backend, in_queue
+    file = _embedded_file(celery_app.conf)
+    if file is None:
+        return False
+    from .records.backend import Backend, in_queue  # costly, and of no use on other brokers
 
-    file, backend = _embedded_file(celery_app.conf), celery_app.backend
-    if file is None or not isinstance(backend, Backend) or not _leave_traces(celery_app):
+    backend = celery_app.backend
+    if not isinstance(backend, Backend) or not _leave_traces(celery_app):
         return False
     # In this order: a task is recorded before it leaves the queue.
     return in_queue(file, task_id) is False and not backend.has_record(task_id)
@@ -27,17 +30,19 @@ def is_unknown(celery_app: FlaskCelery, task_id: str) -> bool:
 
 def _embedded_file(conf: Any) -> sqlite.File | None:
     """The embedded broker's file, None where tasks go to, or come from, anywhere else."""
-    from .broker.store import store_at
-    from .sqlite import path_of
-
     urls = {str(conf.broker_read_url), str(conf.broker_write_url)}
     url = urls.pop()
     if urls or not url.startswith("celeriac:"):
         return None
+    from .broker.store import store_at
+    from .sqlite import path_of
+
     try:
-        return store_at(path_of(url)).file
+        store = store_at(path_of(url))
+        store.open()
     except StorageError:
         return None
+    return store.file
 
 
 def _leave_traces(celery_app: FlaskCelery) -> bool:

@@ -101,7 +101,8 @@ def producer(app: FlaskCelery) -> Iterator[Any]:
         else:
             stack.enter_context(briefly(app, options))
             found = app.amqp.Producer(options["connection"], auto_declare=False)
-        errors = (*found.connection.connection_errors, *found.connection.channel_errors)
+        connection: Any = found.connection
+        errors = (*connection.connection_errors, *connection.channel_errors)
         try:
             yield found
         except OperationalError:

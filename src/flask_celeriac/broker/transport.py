@@ -186,7 +186,7 @@ class Transport(virtual.Transport):  # type: ignore[misc]
             self._ring_own_bell()
         return delivered
 
-    def _in_turn(self) -> list[Channel]:
+    def _in_turn(self) -> list[Any]:
         """The channels, those for remote control first: a command overtakes the tasks after it."""
         return sorted(self.channels, key=lambda channel: not channel.no_ack)
 

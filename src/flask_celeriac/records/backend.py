@@ -50,7 +50,7 @@ class Backend(Waiting, BaseBackend):  # type: ignore[misc]
     thread_safe = True
 
     def __init__(self, app: Any, url: str | None = None, **kwargs: Any) -> None:
-        super().__init__(app, url=url, **kwargs)
+        BaseBackend.__init__(self, app, url=url, **kwargs)
         self.url = url or ""
         self._engine: Engine | None = None
         self._file = sqlite.file_at(sqlite.path_of(self.url)) if self.embedded else None
@@ -311,7 +311,7 @@ class Backend(Waiting, BaseBackend):  # type: ignore[misc]
         return "celeriac+" + (self.url if include_password else masked(self.url))
 
     def __reduce__(self, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
-        return super().__reduce__(args, {**(kwargs or {}), "url": self.url})
+        return BaseBackend.__reduce__(self, args, {**(kwargs or {}), "url": self.url})
 
 
 def in_queue(file: sqlite.File, task_id: str) -> bool | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import processes, workers
+from . import later, processes, workers
 from .plan import Plan
 from .processes import CannotRunError
 from .scenarios import Scenario
@@ -45,11 +45,13 @@ class Run:
     def measure(self) -> dict[str, Any]:
         """Do all of it."""
         if self.scenario.beside_later:
-            self.client("enqueue-later", self.plan.later)
+            later.lay(self.system, self.plan.later, self.home, self.home.parent / "later")
         is_bulk = self.scenario.sends_many(self.system)
         row = self.client("enqueue-many" if is_bulk else "enqueue", self.count)
         row["tasks"] = self.count
-        if self.scenario.fleet is not None:
+        if self.scenario.fleet is None:
+            self._check_that_still_wait(self.count)
+        else:
             commands = [self.system.worker(each) for each in self.scenario.fleet.options()]
             with workers.running(commands, self.home, self.environment) as running:
                 row.update(self._drain(running))
@@ -57,7 +59,7 @@ class Run:
                     row.update(self._round_trips())
                     row.update(self._idle(running))
         if self.scenario.beside_later:
-            self._check_that_all_still_wait()
+            self._check_that_still_wait(self.plan.later)
         return row
 
     def _drain(self, running: workers.Workers) -> dict[str, Any]:
@@ -105,10 +107,10 @@ class Run:
         seconds = time.monotonic() - began
         return {"idle_percent": (running.cpu() - cpu) / seconds * 100}
 
-    def _check_that_all_still_wait(self) -> None:
+    def _check_that_still_wait(self, count: int) -> None:
         waiting = self.client("purge")["purged"]
-        if waiting != self.plan.later:
-            raise CannotRunError(f"{waiting} of {self.plan.later} tasks with an eta still waited")
+        if waiting != count:
+            raise CannotRunError(f"{waiting} tasks were in the queue instead of {count}")
 
 
 def run(scenario: Scenario, system: System, plan: Plan, home: Path) -> dict[str, Any]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+#: The queue of ``--million``.
+MILLION = 1_000_000
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -18,13 +21,13 @@ class Plan:
     :param settle: seconds the worker is left alone before that
     """
 
-    tasks: int = 8_000
-    many: int = 40_000
+    tasks: int = 5_000
+    many: int = 30_000
     queued: int = 100_000
     later: int = 100_000
     calls: int = 1_000
     repetitions: int = 3
-    idle: float = 10.0
+    idle: float = 8.0
     settle: float = 3.0
 
 
@@ -38,4 +41,3 @@ QUICK = Plan(
     idle=5.0,
     settle=2.0,
 )
-MILLION = 1_000_000

@@ -109,7 +109,7 @@ def _targets(rows: Rows, plan: Plan) -> str:
         [
             target.title,
             _measured(target.value(rows), target.unit),
-            target.theirs.system.name if target.theirs else "-",
+            f"{target.theirs.system.name}: {target.theirs.scenario.name}" if target.theirs else "-",
             target.bound(),
             target.verdict(rows),
         ]

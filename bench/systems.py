@@ -96,7 +96,7 @@ SQLA = System(
     "stock",
     "SQLite's defaults: each commit is fsynced",
     share=0.1,
-    calls=10,
+    calls=5,
 )
 ALL = (EMBEDDED, EMBEDDED_FULL, REDIS, REDIS_FSYNCED, SQLA)
 

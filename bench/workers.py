@@ -58,8 +58,7 @@ class Workers:
         while seen < count:
             time.sleep(PAUSE)
             ticks, now = marks.read(self._marks), time.monotonic()
-            memory = sum(process.memory_info().rss for process in watched)
-            self.progress.points.append(Point(now, ticks.count, memory))
+            self.progress.points.append(Point(now, ticks.count, self._memory(watched)))
             if ticks.count != seen:
                 seen, since = ticks.count, now
             elif now - since > PATIENCE:
@@ -70,6 +69,12 @@ class Workers:
     def ticks(self) -> marks.Ticks:
         """What they have run so far."""
         return marks.read(self._marks)
+
+    def _memory(self, watched: list[psutil.Process]) -> int:
+        try:
+            return sum(process.memory_info().rss for process in watched)
+        except psutil.NoSuchProcess as error:
+            raise self._trouble("one ended by itself") from error
 
     def _check(self) -> None:
         if any(main.poll() is not None for main in self._mains):

@@ -1,6 +1,6 @@
 """The client's side, in a process of its own; prints one line of JSON.
 
-usage: python -m bench.client describe|enqueue|check|roundtrip APP COUNT
+usage: python -m bench.client ACTION APP TASK COUNT
 """
 
 from __future__ import annotations
@@ -18,69 +18,85 @@ from typing import Any
 from celery import Celery, states
 from celery.result import AsyncResult
 
-#: Calls before anything is timed: the first ones connect, declare and import.
-WARM_UP = 20
+from . import sample, sending
 
 
-def describe(celery: Celery[Any], add: Any, count: int) -> dict[str, Any]:
-    """What the application is really configured with."""
-    conf = celery.conf
-    return {"acks_late": conf.task_acks_late, "prefetch": conf.worker_prefetch_multiplier}
-
-
-def enqueue(celery: Celery[Any], add: Any, count: int) -> dict[str, Any]:
+def enqueue(celery: Celery[Any], task: Any, count: int) -> dict[str, Any]:
     """Send tasks one by one, and leave their ids for :func:`check`."""
-    ids = [add.delay(1, 2).id for _ in range(WARM_UP)]
-    cpu, began = time.process_time(), time.perf_counter()
-    ids += [add.delay(1, 2).id for _ in range(count)]
-    seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
-    _ids_file().write_text("\n".join(ids))
-    return {"sent": len(ids), "per_second": count / seconds, "cpu_us": cpu / count * 1e6}
+    return _send(celery, task, count, sending.one_by_one)
 
 
-def check(celery: Celery[Any], add: Any, count: int) -> dict[str, Any]:
-    """Count the sent tasks whose right result is stored; the last may take a moment."""
-    missing = _ids_file().read_text().split()
+def enqueue_many(celery: Celery[Any], task: Any, count: int) -> dict[str, Any]:
+    """Send tasks in bulk, and leave ids of some for :func:`check`."""
+    return _send(celery, task, count, sending.in_bulk)
+
+
+def _send(celery: Celery[Any], task: Any, count: int, send: Any) -> dict[str, Any]:
+    kept = sample.Sample(count)
+    outcome: dict[str, Any] = send(task, count, kept)
+    kept.write(_sample_file())
+    conf = celery.conf
+    configured = {"acks_late": conf.task_acks_late, "prefetch": conf.worker_prefetch_multiplier}
+    return {**outcome, **configured}
+
+
+def enqueue_later(celery: Celery[Any], task: Any, count: int) -> dict[str, Any]:
+    """Send tasks that wait."""
+    sending.later(task, count)
+    return {}
+
+
+def purge(celery: Celery[Any], task: Any, count: int) -> dict[str, Any]:
+    """Empty the queue."""
+    return {"purged": celery.control.purge()}
+
+
+def check(celery: Celery[Any], task: Any, count: int) -> dict[str, Any]:
+    """Count the tasks whose right result is not stored; the last may take a moment."""
+    missing = looked_up = sample.read(_sample_file())
     end = time.monotonic() + 10
     while missing and time.monotonic() < end:
         missing = [
-            task_id for task_id in missing if not _is_right(AsyncResult(task_id, app=celery))
+            (number, task_id)
+            for number, task_id in missing
+            if not _is_right(AsyncResult(task_id, app=celery), number)
         ]
-    return {"missing": len(missing)}
+    return {"missing": len(missing), "checked": len(looked_up)}
 
 
-def _is_right(result: AsyncResult[Any]) -> bool:
-    return bool(result.state == states.SUCCESS and result.result == 3)
+def _is_right(result: AsyncResult[Any], number: int) -> bool:
+    return bool(result.state == states.SUCCESS and result.result == number + sending.ADDED)
 
 
-def roundtrip(celery: Celery[Any], add: Any, count: int) -> dict[str, Any]:
+def roundtrip(celery: Celery[Any], task: Any, count: int) -> dict[str, Any]:
     """Send a task and get its result, one after the other."""
-    for _ in range(min(WARM_UP, count // 5)):
-        _time_one(add)
-    times = sorted(_time_one(add) for _ in range(count))
+    for _ in range(min(sending.WARM_UP, count // 5)):
+        _time_one(task, 1)
+    times = sorted(_time_one(task, number) for number in range(count))
     median, p99 = times[len(times) // 2], times[min(len(times) - 1, len(times) * 99 // 100)]
     return {"median_ms": median * 1e3, "p99_ms": p99 * 1e3}
 
 
-def _time_one(add: Any) -> float:
+def _time_one(task: Any, number: int) -> float:
     began = time.perf_counter()
-    add.delay(1, 2).get(timeout=30)
-    return time.perf_counter() - began
+    result = task.delay(number, sending.ADDED).get(timeout=30)
+    seconds = time.perf_counter() - began
+    if result != number + sending.ADDED:
+        raise AssertionError(f"{number} + {sending.ADDED} came back as {result}")
+    return seconds
 
 
-def _ids_file() -> Path:
-    return Path(os.environ["BENCH_MARKS"], "ids")
+def _sample_file() -> Path:
+    return Path(os.environ["BENCH_MARKS"], "sample")
 
 
 ACTIONS: dict[str, Callable[[Celery[Any], Any, int], dict[str, Any]]] = {
-    "describe": describe,
-    "enqueue": enqueue,
-    "check": check,
-    "roundtrip": roundtrip,
+    action.__name__.replace("_", "-"): action
+    for action in (enqueue, enqueue_many, enqueue_later, purge, check, roundtrip)
 }
 
 
-def main(action: str, app: str, count: str) -> None:
+def main(action: str, app: str, task: str, count: str) -> None:
     """Run an action in the application's context, where it has one."""
     module = importlib.import_module(f"bench.apps.{app}")
     with contextlib.ExitStack() as stack:
@@ -90,7 +106,7 @@ def main(action: str, app: str, count: str) -> None:
             celery = flask_app.extensions["celery"]
         else:
             celery = module.celery
-        print(json.dumps(ACTIONS[action](celery, module.add, int(count))))
+        print(json.dumps(ACTIONS[action](celery, getattr(module, task), int(count))))
 
 
 if __name__ == "__main__":

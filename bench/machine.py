@@ -18,7 +18,7 @@ import psutil
 QUIET = 0.08
 
 
-def busy(seconds: float = 1.0) -> float:
+def busy(seconds: float = 0.5) -> float:
     """The share of all cores that is in use, over some seconds."""
     return float(psutil.cpu_percent(seconds)) / 100
 

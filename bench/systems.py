@@ -13,9 +13,6 @@ import redis
 
 from . import processes
 
-#: Said on every side: `flask celery worker` logs more than `celery worker` does by default.
-POOL = ("-P", "prefork", "-c", "2", "-l", "WARNING")
-
 
 @dataclass(frozen=True)
 class System:
@@ -25,7 +22,6 @@ class System:
     :param durability: what its broker promises, in a few words
     :param share: the share of the tasks it is given, less than 1 where it is slow
     :param calls: how many round trips it is given, 0 for as many as the others
-    :param enqueue_only: whether only sending is measured
     :param server: options of its Redis server, if it has one
     """
 
@@ -35,15 +31,18 @@ class System:
     durability: str
     share: float = 1.0
     calls: int = 0
-    enqueue_only: bool = False
     server: tuple[str, ...] = ()
 
     @property
-    def worker(self) -> tuple[str, ...]:
-        """The worker's command line, as a user of this system would type it."""
+    def has_delay_many(self) -> bool:
+        """Whether its tasks can be sent in bulk."""
+        return self.app == "embedded"
+
+    def worker(self, options: tuple[str, ...]) -> tuple[str, ...]:
+        """A worker's command line, as a user of this system would type it."""
         if self.app == "embedded":
-            return ("flask", "--app", "bench.apps.embedded", "celery", "worker", *POOL)
-        return ("celery", "-A", "bench.apps.stock", "worker", *POOL)
+            return ("flask", "--app", "bench.apps.embedded", "celery", "worker", *options)
+        return ("celery", "-A", "bench.apps.stock", "worker", *options)
 
     @contextlib.contextmanager
     def running(self, home: Path) -> Iterator[dict[str, str]]:
@@ -76,7 +75,6 @@ EMBEDDED_FULL = System(
     "the same with CELERIAC_DURABILITY = full",
     "embedded",
     "full: each enqueue is fsynced",
-    enqueue_only=True,
 )
 REDIS = System(
     "redis",
@@ -90,7 +88,6 @@ REDIS_FSYNCED = System(
     "the same, the server with appendfsync always",
     "stock",
     "full: each enqueue is fsynced",
-    enqueue_only=True,
     server=("--appendonly", "yes", "--appendfsync", "always"),
 )
 SQLA = System(
@@ -99,7 +96,7 @@ SQLA = System(
     "stock",
     "SQLite's defaults: each commit is fsynced",
     share=0.1,
-    calls=10,
+    calls=5,
 )
 ALL = (EMBEDDED, EMBEDDED_FULL, REDIS, REDIS_FSYNCED, SQLA)
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from . import fork_gate
@@ -18,17 +17,21 @@ if TYPE_CHECKING:
     import apsw
 
 Write = Callable[["apsw.Connection"], object]
+Claim = tuple[int, int]
 
 
 class Backlog:
     """The writes of this process that wait for a transaction on one file.
 
+    Each belongs to a claim: the message and the number under which it was claimed.
+
     .. versionadded:: 0.1
     """
 
     def __init__(self) -> None:
-        self._waiting: deque[tuple[Write, Callable[[], object]]] = deque()
+        self._waiting: dict[Claim, tuple[Write, Callable[[], object]]] = {}
         self._keepers = 0
+        self._seen: set[Claim] = set()
         #: Held by whoever writes, from :meth:`write` until :meth:`written`.
         self.lock = threading.Lock()
 
@@ -48,8 +51,8 @@ class Backlog:
         """Take the promise back; write what is left first."""
         self._keepers -= 1
 
-    def put(self, write: Write, done: Callable[[], object]) -> bool:
-        """Have something written soon.
+    def put(self, claim: Claim, write: Write, done: Callable[[], object]) -> bool:
+        """Have something written together with the end of a claim.
 
         :param write: takes the connection, and does not commit.
         :param done: called when it is committed.
@@ -57,23 +60,30 @@ class Backlog:
         """
         if not self.is_kept:
             return False
-        self._waiting.append((write, done))
+        self._waiting[claim] = (write, done)
         return True
 
-    def write(self, db: apsw.Connection) -> int:
-        """Write what waits, in its order, in the caller's transaction.
+    def is_overdue(self) -> bool:
+        """Whether something waits that did so at the last call already."""
+        before, self._seen = self._seen, set(self._waiting)
+        return not before.isdisjoint(self._seen)
 
-        :return: how much that was, for :meth:`written`.
+    def write(self, db: apsw.Connection, claims: Iterable[Claim] | None) -> list[Claim]:
+        """Write what waits for these claims, in the caller's transaction.
+
+        :param claims: None for all that wait.
+        :return: those there was something for; give them to :meth:`written`.
         """
-        waiting = tuple(self._waiting)
-        for write, _ in waiting:
-            write(db)
-        return len(waiting)
+        found = list(self._waiting) if claims is None else claims
+        found = [claim for claim in found if claim in self._waiting]
+        for claim in found:
+            self._waiting[claim][0](db)
+        return found
 
-    def written(self, count: int) -> None:
+    def written(self, claims: Iterable[Claim]) -> None:
         """Forget what the transaction has committed, and tell whoever put it."""
-        for _ in range(count):
-            _, done = self._waiting.popleft()
+        for claim in claims:
+            _, done = self._waiting.pop(claim)
             done()
 
 

@@ -47,7 +47,7 @@ class _Settled(NamedTuple):
 
     acked: int
     released: int
-    writes: int
+    results: list[Claim]
 
 
 class Claims:
@@ -103,23 +103,26 @@ class Claims:
         if release:
             self.look = True
 
-    def flush(self) -> None:
-        """Write what was settled."""
-        if self._acked or self._released or self._backlog:
+    def flush(self, *, results: bool = False) -> None:
+        """Write what was settled.
+
+        :param results: also the results of tasks that were not acknowledged yet.
+        """
+        if self._acked or self._released or (results and self._backlog):
             with self._writing:
                 with self._store.file.transaction() as db:
-                    settled = self._write(db)
+                    settled = self._write(db, results=results)
                 self._forget(settled)
 
-    def _write(self, db: apsw.Connection) -> _Settled:
-        # The acks are looked at first: a result that was noted before its ack goes with it.
+    def _write(self, db: apsw.Connection, *, results: bool = False) -> _Settled:
         acked, released = tuple(self._acked), tuple(self._released)
-        writes = self._backlog.write(db) if self._backlog else 0
+        # A result is noted before its message is acknowledged; here they come together.
+        written = self._backlog.write(db, None if results else acked) if self._backlog else []
         if acked:
             queries.ack(db, acked)
         if released:
             queries.release(db, released)
-        return _Settled(len(acked), len(released), writes)
+        return _Settled(len(acked), len(released), written)
 
     def _forget(self, settled: _Settled) -> None:
         """Drop what a transaction wrote, once it is committed."""
@@ -127,7 +130,7 @@ class Claims:
             self._acked.popleft()
         for _ in range(settled.released):
             self._released.popleft()
-        self._backlog.written(settled.writes)
+        self._backlog.written(settled.results)
         if settled.released:
             self._store.ring()
 
@@ -148,7 +151,7 @@ class Claims:
         """Whether another turn would do something."""
         if self._ahead:
             return self._has_room()
-        if self._acked or self._released or self._backlog:
+        if self._acked or self._released:
             return True
         return self.look and self.can_claim()
 
@@ -275,7 +278,7 @@ class Claims:
         :raises StorageError: it has to be tried again.
         """
         self._pace = 1.0
-        self.flush()
+        self.flush(results=True)
         self.give_back()
 
     def _progress(self) -> int | None:
@@ -290,7 +293,7 @@ class Claims:
             self._released.append(queries.claim_of(tag))
         try:
             self.give_back()
-            self.flush()
+            self.flush(results=True)
         finally:
             if self._member is not None:
                 member, self._member = self._member, None

@@ -256,6 +256,9 @@ class Transport(virtual.Transport):  # type: ignore[misc]
         membership.reap(store)
         if any(channel.claims.can_claim() and channel.waiting() for channel in self.channels):
             self._look()
+        if backlog_at(store.path).is_overdue():  # a message that is never acknowledged
+            for channel in self.channels:
+                channel.claims.flush(results=True)
         if self._looks % SWEEP_EVERY == 0:
             with store.file.transaction() as db:
                 queries.sweep(db, time.time())

@@ -135,11 +135,11 @@ class Backend(Waiting, BaseBackend):  # type: ignore[misc]
 
         That is where the task runs in the process whose event loop acknowledges it.
         """
-        if self._backlog is None or not self._backlog.is_kept:
+        if claim is None or self._backlog is None or not self._backlog.is_kept:
             return False
         self._make_tables()
         return self._backlog.put(
-            lambda db: self._store(db, values, claim), lambda: self.ring(values["task_id"])
+            claim, lambda db: self._store(db, values, claim), lambda: self.ring(values["task_id"])
         )
 
     def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:

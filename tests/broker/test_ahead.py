@@ -16,6 +16,7 @@ from flask_celeriac import sqlite
 from flask_celeriac.backlog import backlog_at
 from flask_celeriac.broker import claims, queries
 from flask_celeriac.broker.claims import BATCH
+from flask_celeriac.errors import StorageError
 from tests.broker.conftest import Connect
 from tests.broker.messages import Receiver, put, size
 from tests.system.workers import wait_for
@@ -166,6 +167,26 @@ def test_prefetch_is_kept(connect: Connect, path: str, loop: Callable[..., Loop]
     assert len(held) == 3
     held[0].ack()
     worker.until(lambda: len(held) == 4)
+
+
+def test_nothing_is_delivered_whose_claim_was_not_committed(
+    connect: Connect, path: str, loop: Callable[..., Loop]
+) -> None:
+    put(connect(), "one")
+    worker = loop(Message.ack)
+    with sqlite.file_at(path).connection() as db:
+        db.set_commit_hook(lambda: True)  # SQLite makes a rollback of it
+    try:
+        for _ in range(2):
+            with pytest.raises(StorageError):
+                worker.receiver.channel.claims.turn()
+    finally:
+        with sqlite.file_at(path).connection() as db:
+            db.set_commit_hook(None)
+    assert worker.receiver.messages == []
+    worker.close()
+    other = Receiver(connect(), "jobs").drain(1)
+    assert not other.messages[0].delivery_info.get("redelivered")
 
 
 def test_a_result_and_its_ack_are_one_transaction(

@@ -179,18 +179,20 @@ class Claims:
             with self._writing:
                 with self._store.file.transaction() as db:
                     settled = self._write(db)
-                    taken = self._claim(db, token)
+                    taken, held = self._claim(db, token)
                 self._forget(settled)
         except BaseException:
             self.look = True
             raise
         if settled.released:
             self.look = True
+        self._ahead.extend(held)  # not before the claims are committed
         return self._deliver(taken, no_ack=True) + self._deliver_held()
 
-    def _claim(self, db: apsw.Connection, token: int) -> deque[Held]:
-        """Claim from each queue; what needs no acknowledgement is taken out and returned."""
+    def _claim(self, db: apsw.Connection, token: int) -> tuple[deque[Held], deque[Held]]:
+        """Take out what needs no acknowledgement, and claim what does, from each queue."""
         taken: deque[Held] = deque()
+        held: deque[Held] = deque()
         channel = self._channel
         queues = channel._active_queues
         if any(channel.ttls.get(queue) for queue in queues):
@@ -204,13 +206,13 @@ class Claims:
                 limit, into = BATCH, taken
                 rows = queries.take(db, queue, limit)
             else:
-                limit, into = left, self._ahead
+                limit, into = left, held
                 rows = queries.claim(db, queue, limit, token) if limit else []
                 left -= len(rows)
             into.extend(Held(queue, row, token) for row in rows)
             if len(rows) == limit:
                 self.look = True
-        return taken
+        return taken, held
 
     def _allowance(self) -> int:
         """How many messages may be claimed ahead, by what the last ones took."""

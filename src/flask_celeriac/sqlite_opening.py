@@ -80,6 +80,18 @@ def is_open_here(path: str) -> bool:
 
 
 def _connect(path: str, synchronous: str) -> apsw.Connection:
+    waiting, tries = _Patience(), 0
+    while True:
+        try:
+            return _connect_once(path, synchronous)
+        except apsw.BusyError:
+            # While several processes make a file, SQLite refuses without asking its busy handler.
+            if not waiting(tries):
+                raise
+            tries += 1
+
+
+def _connect_once(path: str, synchronous: str) -> apsw.Connection:
     with _opening:
         _create(path)
         connection = apsw.Connection(path, statementcachesize=64)

@@ -174,6 +174,11 @@ def test_starting_says_where_to_ask(factory: Factory) -> None:
     assert factory.finished(task_id).keys() == {"task_id", "state", "result"}
 
 
+def test_the_slash_may_be_left_out(factory: Factory) -> None:
+    started = factory.example.post("/task", allow_redirects=False)
+    assert (started.status_code, started.json()["state"]) == (202, "PENDING")
+
+
 # --- failure -------------------------------------------------------------------------------------
 
 

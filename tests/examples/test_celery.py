@@ -129,6 +129,16 @@ def test_a_mail_is_received(desk: Desk, subject: str) -> None:
     assert mail.get_content().splitlines() == ["First line", "second: ✓"]
 
 
+def test_a_long_line_is_folded_on_its_way(desk: Desk) -> None:
+    line = "word " * 400 + "✓"
+    with smtp_server(desk.mail_port) as mailbox:
+        task_id = desk.send_email("ada@example.com", "Long", line)
+        desk.reaches(task_id, "SUCCESS")
+        (mail,) = mailbox.mails
+    assert mail.get_content().splitlines() == [line]
+    assert max(len(line) for line in mail.as_bytes().splitlines()) < 998
+
+
 def test_a_mail_waits_for_a_mail_server_that_is_down(desk: Desk) -> None:
     task_id = desk.send_email("ada@example.com", "Late", "but there")
     answer = desk.reaches(task_id, "RETRY")
@@ -172,6 +182,9 @@ def test_a_refused_address_is_not_tried_again(desk: Desk) -> None:
         "ada@example.com%0a/Hello/body",
         "ada@example.com,eve@example.com/Hello/body",
         "ada/Hello/body",
+        "%c3%bc@example.com/Hello/body",
+        "%ff@example.com/Hello/body",
+        "ada@bücher.example/Hello/body",
     ],
 )
 def test_a_header_cannot_be_smuggled_in(desk: Desk, path: str) -> None:

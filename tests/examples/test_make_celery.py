@@ -177,9 +177,10 @@ print(add_together.AsyncResult("{task_id}").wait(timeout=60))
             assert seen[arrow.source, arrow.target](), arrow
 
 
+@pytest.mark.parametrize("app", ["your_application", "by_hand"])
 @pytest.mark.parametrize("name", ["redis", "rabbitmq"])
-def test_a_broker_that_does_not_answer(name: str, tmp_path: Path) -> None:
-    with Example("make_celery", tmp_path, dead_system(name), app="your_application") as example:
+def test_a_broker_that_does_not_answer(name: str, app: str, tmp_path: Path) -> None:
+    with Example("make_celery", tmp_path, dead_system(name), app=app) as example:
         example.web()
         for answer in (
             example.post("/sums", data={"a": 23, "b": 42}),

@@ -20,7 +20,7 @@ def index() -> dict[str, str]:
     return {"status": "success"}
 
 
-@blueprint.post("/task/")
+@blueprint.post("/task/", strict_slashes=False)
 def start() -> tuple[dict[str, str], int, dict[str, str]]:
     """Send a task, and say where it can be asked for."""
     task = sample_task.delay()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import email.charset
 import smtplib
 import time
 from typing import Any
@@ -10,6 +11,9 @@ from celery import Task, shared_task
 from flask_mail import Mail, Message
 
 mail = Mail()
+
+# Flask-Mail sends text as it is, and mail servers refuse lines of more than 998 characters.
+email.charset.add_charset("utf-8", email.charset.SHORTEST, email.charset.QP, "utf-8")
 
 
 @shared_task(ignore_result=False)

@@ -1,4 +1,4 @@
-"""The tables beside the queue, and the engines that reach them.
+"""The engines that reach the tables beside the queue.
 
 By default they live in the embedded broker's file, reached through APSW; with
 ``CELERIAC_DATABASE`` in whatever database SQLAlchemy speaks to.
@@ -10,100 +10,19 @@ import threading
 import time
 
 from sqlalchemy import (
-    Column,
     Engine,
-    Float,
-    Index,
-    Integer,
-    MetaData,
-    String,
-    Table,
-    Text,
     create_engine,
     insert,
     make_url,
     select,
     update,
 )
-from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.pool import QueuePool
 
 from . import fork_gate, sqlite
 from .errors import StorageError
-
-metadata = MetaData()
-
-#: Text of any length: MySQL's TEXT ends at 64 KiB.
-_Long = Text().with_variant(mysql.LONGTEXT(), "mysql", "mariadb")
-
-#: Ids of tasks and groups: MySQL's own collations take "a" and "A" for the same.
-_Id = String(255).with_variant(mysql.VARCHAR(255, collation="utf8mb4_bin"), "mysql", "mariadb")
-
-#: What became of a task, in the words of Celery's result backends.
-record = Table(
-    "celeriac_record",
-    metadata,
-    Column("task_id", _Id, primary_key=True),
-    Column("state", String(50), nullable=False),
-    Column("result", _Long),
-    Column("traceback", _Long),
-    Column("children", _Long),
-    Column("details", _Long),
-    Column("finished", Float(53)),
-    Column("updated", Float(53), nullable=False),
-    Index("celeriac_record_updated", "updated"),
-    sqlite_with_rowid=False,
-)
-
-#: The members of a group, for ``GroupResult.restore``.
-group = Table(
-    "celeriac_group",
-    metadata,
-    Column("group_id", _Id, primary_key=True),
-    Column("result", _Long, nullable=False),
-    Column("created", Float(53), nullable=False, index=True),
-)
-
-#: The chords that have begun: how many members there are and how many have ended. ``due`` is set
-#: while the body is to be sent, ``sent`` afterwards.
-chord = Table(
-    "celeriac_chord",
-    metadata,
-    Column("group_id", _Id, primary_key=True),
-    Column("size", Integer),
-    Column("added", Integer, nullable=False, default=0),
-    Column("returned", Integer, nullable=False, default=0),
-    Column("members", _Long),
-    Column("body", _Long),
-    Column("due", Float(53), index=True),
-    Column("claimed_by", _Id),
-    Column("claimed_until", Float(53)),
-    Column("claims", Integer, nullable=False, default=0),
-    Column("sent", Float(53)),
-    Column("updated", Float(53), nullable=False, index=True),
-)
-
-#: The members of a chord that have ended, until its body is sent.
-chord_part = Table(
-    "celeriac_chord_part",
-    metadata,
-    Column("group_id", _Id, primary_key=True),
-    Column("task_id", _Id, primary_key=True),
-    Column("position", Integer, primary_key=True, autoincrement=False),
-    Column("state", String(50), nullable=False),
-    Column("result", _Long),
-    sqlite_with_rowid=False,
-)
-
-#: One row: the version of these tables.
-schema = Table(
-    "celeriac_schema",
-    metadata,
-    Column("version", Integer, primary_key=True, autoincrement=False),
-)
-
-SCHEMA_VERSION = 2
+from .tables import SCHEMA_VERSION, metadata, schema
 
 #: What :func:`driver_of` raises for a database that SQLAlchemy does not know.
 UnknownDatabase = ArgumentError

@@ -80,6 +80,49 @@ class ResultsDisabledError(CeleriacError, NotImplementedError):
     """
 
 
+class RecordsDisabledError(CeleriacError):
+    """Nothing is recorded of tasks here: set CELERIAC_DATABASE to a database that the web server
+    and the workers reach, as this broker keeps no record of them.
+
+    .. versionadded:: 0.1
+    """
+
+
+class UnknownTaskError(CeleriacError, LookupError):
+    """There is no task of this id: it was never sent, or its record has been pruned.
+
+    .. versionadded:: 0.1
+    """
+
+
+class UnknownTaskNameError(CeleriacError, LookupError):
+    """There is no task of this name: import the module that declares it, or correct the name.
+
+    .. versionadded:: 0.1
+    """
+
+
+class TaskStateError(CeleriacError):
+    """The task's state does not allow this: look at it again, as it may have changed meanwhile.
+
+    .. versionadded:: 0.1
+    """
+
+
+class InvalidRequestError(CeleriacError, ValueError):
+    """What was asked for cannot be understood: correct what the message names.
+
+    .. versionadded:: 0.1
+    """
+
+
+class CountChangedError(CeleriacError):
+    """The number of tasks that are meant has changed: count them again before going on.
+
+    .. versionadded:: 0.1
+    """
+
+
 def default_message(error: type[BaseException]) -> str:
     """The first paragraph of an error's docstring, on one line."""
     doc = inspect.cleandoc(error.__doc__ or error.__name__)

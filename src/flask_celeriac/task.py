@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import functools
 import inspect
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
@@ -16,6 +17,7 @@ from flask.globals import app_ctx
 from kombu.exceptions import EncodeError
 
 from . import arguments, publishing, url_base
+from .records.description import STARTED
 from .worker.sessions import give_back
 
 if TYPE_CHECKING:
@@ -84,6 +86,7 @@ class Task(celery.Task[P, R]):
             with context:
                 return super().__call__(*args, **kwargs)
         request._protected = 1
+        request.__dict__[STARTED] = time.time()
         context = self._context(request)
         try:
             if context is None:

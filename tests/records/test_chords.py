@@ -15,7 +15,7 @@ from celery.app.task import Context
 from kombu import Connection
 from kombu.exceptions import OperationalError
 
-from flask_celeriac import database
+from flask_celeriac import tables
 from flask_celeriac.records import chords
 from flask_celeriac.records.backend import Backend
 
@@ -299,7 +299,7 @@ def test_a_body_that_was_sent_is_not_sent_again(backend: Backend, sent: Sent, le
     backend.sweep_chords()
     assert sent.all() == []
     with backend.engine.connect() as connection:
-        assert connection.execute(sa.select(database.chord.c.due)).scalars().all() == [None]
+        assert connection.execute(sa.select(tables.chord.c.due)).scalars().all() == [None]
 
 
 def test_a_broker_that_is_away(
@@ -348,5 +348,5 @@ def rows(backend: Backend) -> tuple[int, ...]:
     with backend.engine.connect() as connection:
         return tuple(
             connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
-            for table in (database.chord, database.chord_part)
+            for table in (tables.chord, tables.chord_part)
         )

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from celery import Celery
 
 from flask_celeriac import database, sqlite
+from flask_celeriac import tables as ours
 from flask_celeriac.errors import RecordsUnavailableError, StorageError
 from tests.records.conftest import DATABASES, database_url
 from tests.system.other import Other
@@ -42,6 +43,10 @@ def tables(engine: sa.Engine) -> set[str]:
 
 EXPECTED = {
     "celeriac_record",
+    "celeriac_attempt",
+    "celeriac_pause",
+    "celeriac_audit",
+    "celeriac_idempotency",
     "celeriac_group",
     "celeriac_chord",
     "celeriac_chord_part",
@@ -54,8 +59,8 @@ def test_the_tables_are_made_once(url: str) -> None:
     assert tables(engine) == EXPECTED
     assert database.engine_for(url) is engine
     with engine.connect() as connection:
-        rows = connection.execute(database.schema.select()).all()
-    assert rows == [(database.SCHEMA_VERSION,)]
+        rows = connection.execute(ours.schema.select()).all()
+    assert rows == [(ours.SCHEMA_VERSION,)]
     engine.dispose()
 
 
@@ -63,24 +68,24 @@ def test_tables_of_an_older_version_are_brought_up(url: str) -> None:
     """Version 1 had no chords."""
     first = database.engine_for(url)
     with first.begin() as connection:
-        for table in (database.chord_part, database.chord):
+        for table in (ours.chord_part, ours.chord):
             table.drop(connection)
-        connection.execute(database.schema.update().values(version=1))
+        connection.execute(ours.schema.update().values(version=1))
         connection.execute(
-            database.record.insert().values(task_id="one", state="SUCCESS", updated=1.0)
+            ours.record.insert().values(task_id="one", state="succeeded", created=1.0, updated=1.0)
         )
     database._prepare(first)
     assert tables(first) == EXPECTED
     with first.connect() as connection:
-        assert connection.execute(database.schema.select()).all() == [(database.SCHEMA_VERSION,)]
-        assert connection.execute(sa.select(database.record.c.task_id)).scalars().all() == ["one"]
+        assert connection.execute(ours.schema.select()).all() == [(ours.SCHEMA_VERSION,)]
+        assert connection.execute(sa.select(ours.record.c.task_id)).scalars().all() == ["one"]
     first.dispose()
 
 
 def test_tables_of_a_newer_version_are_left_alone(url: str) -> None:
     engine = database.engine_for(url)
     with engine.begin() as connection:
-        connection.execute(database.schema.update().values(version=99))
+        connection.execute(ours.schema.update().values(version=99))
     with pytest.raises(StorageError, match=r"version 99.* upgrade flask-celeriac"):
         database._prepare(engine)
     engine.dispose()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import apsw
 
-VERSION = 1
+VERSION = 2
 
 SCHEMA = """
 CREATE TABLE message (
@@ -30,6 +30,8 @@ CREATE INDEX message_ready ON message (queue, priority DESC, id)
 CREATE INDEX message_claimed ON message (claim) WHERE claim IS NOT NULL;
 CREATE INDEX message_due ON message (due) WHERE due IS NOT NULL;
 CREATE INDEX message_expires ON message (expires) WHERE expires IS NOT NULL;
+CREATE INDEX message_task ON message (task_id) WHERE task_id IS NOT NULL;
+CREATE INDEX message_created ON message (created) WHERE task_id IS NOT NULL;
 
 CREATE TABLE queue (
     name TEXT PRIMARY KEY,
@@ -67,6 +69,21 @@ CREATE INDEX consumer_queue ON consumer (queue);
 def version(db: apsw.Connection) -> int:
     """The schema version of the file, 0 when it is new."""
     return int(db.pragma("user_version"))
+
+
+#: What brings a file from the version before to each version.
+UPGRADES = {
+    2: """
+CREATE INDEX message_task ON message (task_id) WHERE task_id IS NOT NULL;
+CREATE INDEX message_created ON message (created) WHERE task_id IS NOT NULL;
+""",
+}
+
+
+def upgrade(db: apsw.Connection, found: int) -> None:
+    """Bring the tables of an older file to this version."""
+    for number in range(found + 1, VERSION + 1):
+        db.execute(UPGRADES[number] + f"PRAGMA user_version = {number};")
 
 
 def create(db: apsw.Connection) -> None:

@@ -53,6 +53,8 @@ class Store:
                 f"{self.path} was written by a newer Flask-Celeriac (schema {found}, this one knows"
                 f" {schema.VERSION}): upgrade flask-celeriac here too"
             )
+        elif found < schema.VERSION:
+            schema.upgrade(db, found)
 
     def put(self, row: queries.Row) -> None:
         """Add a message, and wake the consumers.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from celery import states
 from celery.backends import base
-from kombu.utils.json import dumps, loads
+from kombu.utils.json import loads
 
 from .. import sqlite
 from ..backlog import backlog_at
@@ -20,6 +20,7 @@ from ..errors import RecordsUnavailableError, StorageError, StorageUnavailableEr
 from . import chords, queries
 from .chords import Chords
 from .fence import Fence
+from .recording import Recording
 from .unreadable import UnreadableError
 from .waiting import Waiting, bell_name
 
@@ -30,13 +31,12 @@ if TYPE_CHECKING:
 
 #: Celery's stubs know only a part of its backends.
 BaseBackend: Any = base.BaseBackend
-_META_COLUMNS = ("status", "result", "traceback", "children", "date_done")
 _BINARY = "base64:"
 
 logger = logging.getLogger(__name__)
 
 
-class Backend(Waiting, BaseBackend):  # type: ignore[misc]
+class Backend(Recording, Waiting, BaseBackend):  # type: ignore[misc]
     """The result backend behind ``celeriac:////path/celeriac.db`` and ``celeriac+<URL>``.
 
     :param url: the embedded file's URL, or any that SQLAlchemy understands.
@@ -73,74 +73,12 @@ class Backend(Waiting, BaseBackend):  # type: ignore[misc]
             self._engine = engine_for(self.url)
         return self._engine
 
-    # Storing and finding
-
-    def _store_result(
-        self,
-        task_id: str,
-        result: Any,
-        state: str,
-        traceback: str | None = None,
-        request: Any = None,
-        **_: Any,
-    ) -> Any:
-        now = time.time()
-        children = self.current_task_children(request)
-        stored = self.pack(result)
-        values = {
-            "task_id": task_id,
-            "state": state,
-            "result": stored,
-            "traceback": traceback,
-            "children": dumps(children) if children else None,
-            "details": self._details(result, state, traceback, request),
-            "finished": now if state in states.READY_STATES else None,
-            "updated": now,
-        }
-        part = self._chords.part(request, state, stored)
-        claim = self._fence.claim_of(request) if state in states.READY_STATES else None
-        if part is not None:
-            if self._fence.is_lost(claim, task_id):
-                return result
-            with self.engine.begin() as connection:
-                queries.store(connection, values)
-                self._chords.note(connection, part, request.chord)
-        elif self._file is None:
-            with self.engine.begin() as connection:
-                queries.store(connection, values)
-        elif state == states.SUCCESS and self._store_with_ack(values, claim):
-            return result
-        else:
-            self._make_tables()
-            with self._file.connection() as db:
-                self._store(db, values, claim)
-        if state in states.READY_STATES:
-            self.ring(task_id)
-        return result
+    # Finding
 
     def ring(self, task_id: str) -> None:
         """Wake whoever waits for a task."""
         if self._ringer is not None:
             self._ringer.ring(bell_name(task_id))
-
-    def _make_tables(self) -> None:
-        _ = self.engine  # they are made when it is
-
-    def _store(self, db: Any, values: dict[str, Any], claim: tuple[int, int] | None) -> None:
-        if not queries.store_embedded(db, values, claim) and claim is not None:
-            self._fence.holds(db, claim, values["task_id"])  # says so where it is not
-
-    def _store_with_ack(self, values: dict[str, Any], claim: tuple[int, int] | None) -> bool:
-        """Leave a result to the transaction that acknowledges the task's message, if there is one.
-
-        That is where the task runs in the process whose event loop acknowledges it.
-        """
-        if claim is None or self._backlog is None or not self._backlog.is_kept:
-            return False
-        self._make_tables()
-        return self._backlog.put(
-            claim, lambda db: self._store(db, values, claim), lambda: self.ring(values["task_id"])
-        )
 
     def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:
         with self._readable():
@@ -149,7 +87,7 @@ class Backend(Waiting, BaseBackend):  # type: ignore[misc]
             return {"task_id": task_id, "status": states.PENDING, "result": None}
         meta: dict[str, Any] = {
             "task_id": task_id,
-            "status": row.state,
+            "status": row.status or states.PENDING,
             "result": self.unpack(row.result),
             "traceback": row.traceback,
             "children": loads(row.children) if row.children else [],
@@ -204,17 +142,6 @@ class Backend(Waiting, BaseBackend):  # type: ignore[misc]
                 return queries.find_embedded(db, task_id)
         with engine.connect() as connection:
             return queries.find(connection, task_id)
-
-    def _details(self, result: Any, state: str, traceback: str | None, request: Any) -> str | None:
-        """What there is besides the columns: group, parent, and with ``result_extended`` more."""
-        if self.app.conf.result_extended:
-            meta = self._get_result_meta(result, state, traceback, request)
-            details = {key: value for key, value in meta.items() if key not in _META_COLUMNS}
-        else:
-            found = {"group_id": "group", "parent_id": "parent_id"}
-            details = {key: getattr(request, name, None) for key, name in found.items()}
-            details = {key: value for key, value in details.items() if value}
-        return self.pack(details) if details else None
 
     def pack(self, value: Any) -> str:
         """A value as text, in the configured serializer and compression."""

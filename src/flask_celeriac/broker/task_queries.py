@@ -1,0 +1,191 @@
+"""The SQL that reads the queue as a list of tasks. No function commits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .. import states
+
+if TYPE_CHECKING:
+    import apsw
+
+    from ..records.task_record import Filter
+
+#: Rows that conditions without an index are tried on.
+SCAN = 10_000
+
+_COLUMNS = "id, task_id, task, queue, priority, due, claim, claims, created, envelope, body"
+#: What tells in which state the task of a message is. A repeated attempt carries the count of
+#: those before it.
+_REPEATED = "CAST(json_extract(envelope, '$.headers.retries') AS INTEGER) > 0"
+_IN_STATE = {
+    states.RUNNING: "claim IS NOT NULL",
+    states.QUEUED: "claim IS NULL AND due IS NULL",
+    states.SCHEDULED: f"claim IS NULL AND due IS NOT NULL AND NOT {_REPEATED}",
+    states.RETRYING: f"claim IS NULL AND due IS NOT NULL AND {_REPEATED}",
+}
+
+
+class Message(NamedTuple):
+    """A task in the queue, in the order of the statement's columns."""
+
+    id: int
+    task_id: str
+    task: str | None
+    queue: str
+    priority: int
+    due: float | None
+    claim: int | None
+    claims: int
+    created: float
+    envelope: str
+    body: str | bytes | None
+
+
+class Queue(NamedTuple):
+    """What waits in a queue.
+
+    :param ready: messages that could be taken now
+    :param waiting: messages whose time has not come
+    :param claimed: messages that workers have
+    :param oldest: when the first of the ready ones was sent, in seconds since the epoch
+    """
+
+    name: str
+    ready: int
+    waiting: int
+    claimed: int
+    oldest: float | None
+
+
+def find_message(db: apsw.Connection, task_id: str) -> Message | None:
+    """The newest message of a task."""
+    sql = f"SELECT {_COLUMNS} FROM message WHERE task_id = ? ORDER BY id DESC LIMIT 1"
+    row = db.execute(sql, (task_id,)).fetchone()
+    return None if row is None else Message._make(row)
+
+
+def find_messages(db: apsw.Connection, ids: Iterable[str]) -> set[str]:
+    """Those of some tasks that are in the queue."""
+    wanted = list(ids)
+    marks = ", ".join("?" * len(wanted))
+    rows = db.execute(f"SELECT task_id FROM message WHERE task_id IN ({marks})", wanted)
+    return {row[0] for row in rows}
+
+
+def list_messages(
+    db: apsw.Connection, chosen: Filter, after: tuple[float, str] | None, limit: int
+) -> tuple[list[Message], float | None]:
+    """The newest tasks in the queue that are chosen, up to ``limit``.
+
+    :param after: go on after the task of this time and this id.
+    :return: them, and where the search stopped before it had found enough, else None.
+    """
+    place, bound, rest = _conditions(chosen)
+    if after is not None:
+        place.append("created <= :at")
+        rest.append("(created < :at OR task_id < :id)")
+        bound |= {"at": after[0], "id": after[1]}
+    bound |= {"scan": SCAN if rest else limit + 1, "limit": limit}
+    inner = (
+        f"SELECT {_COLUMNS} FROM message WHERE {' AND '.join(place)}"
+        " ORDER BY created DESC LIMIT :scan"
+    )
+    where = f" WHERE {' AND '.join(rest)}" if rest else ""
+    rows = db.execute(
+        f"SELECT * FROM ({inner}){where} ORDER BY created DESC, task_id DESC LIMIT :limit", bound
+    ).fetchall()
+    reached = None
+    if len(rows) < limit:
+        bound.pop("limit")
+        if after is not None:
+            bound.pop("id")
+        found: Any = db.execute(
+            f"SELECT count(*), min(created) FROM ({inner})", _used(bound, inner)
+        ).fetchall()
+        count, oldest = found[0]
+        reached = oldest if count >= bound["scan"] else None
+    return [Message._make(row) for row in rows], reached
+
+
+def count_messages(db: apsw.Connection, chosen: Filter, cap: int) -> int:
+    """How many tasks in the queue are chosen, counting no further than one beyond ``cap``."""
+    place, bound, rest = _conditions(chosen)
+    where = " AND ".join([*place, *rest])
+    sql = f"SELECT count(*) FROM (SELECT 1 FROM message WHERE {where} LIMIT :cap)"
+    found: Any = db.execute(sql, {**bound, "cap": cap + 1}).fetchall()
+    return int(found[0][0])
+
+
+def _conditions(chosen: Filter) -> tuple[list[str], dict[str, Any], list[str]]:
+    """The conditions along the index on ``created``, what is bound, and the other conditions."""
+    place, rest = ["task_id IS NOT NULL"], []
+    bound: dict[str, Any] = {}
+    for column, value in (("task", chosen.name), ("queue", chosen.queue)):
+        if value is not None:
+            rest.append(f"{column} = :{column}")
+            bound[column] = value
+    if chosen.states:
+        either = [f"({_IN_STATE[state]})" for state in chosen.states if state in _IN_STATE]
+        rest.append(f"({' OR '.join(either) or '0'})")
+    if chosen.worker is not None or chosen.error is not None:
+        rest.append("0")  # known of those that have ended
+    if chosen.label is not None:
+        rest.append(
+            "EXISTS (SELECT 1 FROM json_each(envelope, '$.headers.celeriac_labels')"
+            " WHERE value = :label)"
+        )
+        bound["label"] = chosen.label
+    if chosen.root is not None:
+        rest.append("(task_id = :root OR json_extract(envelope, '$.headers.root_id') = :root)")
+        bound["root"] = chosen.root
+    if chosen.text:
+        rest.append("(instr(lower(body), lower(:text)) OR instr(lower(task), lower(:text)))")
+        bound["text"] = chosen.text
+    if chosen.created_after is not None:
+        place.append("created >= :since")
+        bound["since"] = chosen.created_after
+    if chosen.created_before is not None:
+        place.append("created < :until")
+        bound["until"] = chosen.created_before
+    return place, bound, rest
+
+
+def _used(bound: dict[str, Any], sql: str) -> dict[str, Any]:
+    return {name: value for name, value in bound.items() if f":{name}" in sql}
+
+
+def queues(db: apsw.Connection) -> list[Queue]:
+    """Every queue that holds tasks, or that somebody declared to hold them."""
+    rows = db.execute(
+        "SELECT queue, sum(claim IS NULL AND due IS NULL), sum(claim IS NULL AND due IS NOT NULL),"
+        " sum(claim IS NOT NULL), min(CASE WHEN claim IS NULL AND due IS NULL THEN created END)"
+        " FROM message WHERE task_id IS NOT NULL GROUP BY queue"
+    )
+    return [Queue._make(row) for row in rows]
+
+
+def ahead_of(db: apsw.Connection, message: Message, cap: int) -> int:
+    """How many ready messages of its queue a message waits behind, ``cap`` at most."""
+    sql = (
+        "SELECT count(*) FROM (SELECT 1 FROM message WHERE queue = ?1 AND claim IS NULL"
+        " AND due IS NULL AND (priority > ?2 OR (priority = ?2 AND id < ?3)) LIMIT ?4)"
+    )
+    values = (message.queue, message.priority, message.id, cap)
+    found: Any = db.execute(sql, values).fetchall()
+    return int(found[0][0])
+
+
+def remove(db: apsw.Connection, task_id: str) -> int:
+    """Take a task that nobody has begun out of the queue.
+
+    :return: how many messages of it there were.
+    """
+    db.execute("DELETE FROM message WHERE task_id = ? AND claim IS NULL", (task_id,))
+    return db.changes()
+
+
+def consumed_queues(db: apsw.Connection) -> set[str]:
+    """The queues that somebody consumes, or did until the machine or the process died."""
+    return {row[0] for row in db.execute("SELECT DISTINCT queue FROM consumer")}

@@ -1,0 +1,53 @@
+"""Every verb a person or a program has, once. API, command line and dashboard only call them.
+
+Each takes the application's Celery first, and gives and takes plain data.
+"""
+
+from .bulk import VERBS, Outcome, apply_to_many
+from .queues import Queue, list_queues, pause, resume
+from .tasks import (
+    Count,
+    Page,
+    attempts,
+    count,
+    discard,
+    is_unknown,
+    list_tasks,
+    prune,
+    retry,
+    revoke,
+    show,
+    start,
+    wait,
+    workflow,
+)
+from .why import Reason, why
+from .workers import Worker, list_workers
+
+__all__ = [
+    "VERBS",
+    "Count",
+    "Outcome",
+    "Page",
+    "Queue",
+    "Reason",
+    "Worker",
+    "apply_to_many",
+    "attempts",
+    "count",
+    "discard",
+    "is_unknown",
+    "list_queues",
+    "list_tasks",
+    "list_workers",
+    "pause",
+    "prune",
+    "resume",
+    "retry",
+    "revoke",
+    "show",
+    "start",
+    "wait",
+    "why",
+    "workflow",
+]

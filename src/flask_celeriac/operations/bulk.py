@@ -1,0 +1,82 @@
+"""One verb for many tasks: all that a filter chooses, after they have been counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..errors import CeleriacError, CountChangedError, InvalidRequestError
+from . import tasks
+
+if TYPE_CHECKING:
+    from ..celery_app import FlaskCelery
+    from ..records.task_record import Filter
+
+#: The verbs, and what each does with one task.
+VERBS: dict[str, Callable[..., Any]] = {
+    "retry": tasks.retry,
+    "revoke": tasks.revoke,
+    "discard": tasks.discard,
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of many tasks.
+
+    :param done: how many it was done to
+    :param refused: the ids of those it could not be done to, and why
+    """
+
+    done: int
+    refused: dict[str, str]
+
+
+def apply_to_many(
+    app: FlaskCelery, verb: str, chosen: Filter, *, expected: int, **options: Any
+) -> Outcome:
+    """Do something with every task that a filter chooses.
+
+    Those that come to be chosen meanwhile are left alone.
+
+    :param verb: one of :data:`VERBS`
+    :param expected: how many :func:`~flask_celeriac.operations.tasks.count` said there are
+    :param options: of the verb
+    :raises InvalidRequestError: there is no such verb, or more tasks than are counted
+    :raises CountChangedError: there are more or fewer than expected; nothing was done
+    """
+    if verb not in VERBS:
+        raise InvalidRequestError(f"verb: there is no {verb!r}: they are {', '.join(VERBS)}")
+    counted = tasks.count(app, chosen)
+    if counted.capped:
+        raise InvalidRequestError(
+            f"These are more than {counted.number:,} tasks, too many at a time: choose fewer, for"
+            " example by created_after"
+        )
+    if counted.number != expected:
+        raise CountChangedError(
+            f"These are {counted.number} tasks, not {expected}: look at them again, and name that"
+            " number"
+        )
+    refused: dict[str, str] = {}
+    done = 0
+    for task_id in _ids(app, chosen):
+        try:
+            VERBS[verb](app, task_id, **options)
+            done += 1
+        except CeleriacError as error:
+            refused[task_id] = str(error)
+    return Outcome(done, refused)
+
+
+def _ids(app: FlaskCelery, chosen: Filter) -> list[str]:
+    """All of them, before anything changes which they are."""
+    ids: list[str] = []
+    cursor = None
+    while True:
+        page = tasks.list_tasks(app, chosen, cursor=cursor, limit=tasks.LARGEST_PAGE)
+        ids.extend(task.id for task in page.tasks)
+        cursor = page.next
+        if cursor is None:
+            return ids

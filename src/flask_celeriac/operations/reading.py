@@ -1,0 +1,126 @@
+"""Records and messages made into what people are told, the two of a task into one."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from .. import states
+from ..config_mask import mask
+from ..records.task_record import TaskRecord
+
+if TYPE_CHECKING:
+    from ..broker.task_queries import Message
+    from ..celery_app import FlaskCelery
+
+_SAME = (
+    *("name", "queue", "priority", "attempts", "state", "status", "created", "eta", "started"),
+    *("finished", "worker", "error_type", "error_message", "error_fingerprint", "root_id"),
+    *("parent_id", "group_id", "chord_id", "retry_of", "schedule", "request_id", "trace_id"),
+    *("progress_current", "progress_total", "progress_message"),
+)
+#: What a record knows of a task whose message is in the queue.
+_ADDED = (
+    *("created", "progress_current", "progress_total", "progress_message", "retry_of", "labels"),
+    *("request_id", "trace_id", "schedule", "error_type", "error_message", "error_fingerprint"),
+    *("started", "worker", "status"),
+)
+
+
+def of_row(app: FlaskCelery, row: Any) -> TaskRecord:
+    """The task of a record."""
+    values = {name: getattr(row, name) for name in _SAME}
+    args, kwargs = shown(app, row.name, row.arguments)
+    labels = tuple(json.loads(row.labels)) if row.labels else ()
+    return TaskRecord(id=row.task_id, args=args, kwargs=kwargs, labels=labels, **values)
+
+
+def of_message(app: FlaskCelery, message: Message) -> TaskRecord:
+    """The task of a message in the embedded queue."""
+    headers = json.loads(message.envelope)["headers"]
+    text = message.body if isinstance(message.body, str) else None
+    args, kwargs = shown(app, message.task, text)
+    retries = int(headers.get("retries") or 0)
+    root = headers.get("root_id")
+    return TaskRecord(
+        id=message.task_id,
+        state=_state(message, retries),
+        created=message.created,
+        name=message.task,
+        queue=message.queue,
+        priority=message.priority,
+        attempts=retries + (1 if message.claim is not None else 0),
+        args=args,
+        kwargs=kwargs,
+        eta=message.due,
+        root_id=root if root != message.task_id else None,
+        parent_id=headers.get("parent_id"),
+        group_id=headers.get("group"),
+        labels=tuple(headers.get("celeriac_labels") or ()),
+        retry_of=headers.get("celeriac_retry_of"),
+        request_id=headers.get("celeriac_request_id"),
+        trace_id=headers.get("celeriac_trace_id"),
+    )
+
+
+def _state(message: Message, retries: int) -> str:
+    if message.claim is not None:
+        return states.RUNNING
+    if message.due is None or message.due <= time.time():
+        return states.QUEUED
+    return states.RETRYING if retries else states.SCHEDULED
+
+
+def merged(queued: TaskRecord, recorded: TaskRecord) -> TaskRecord:
+    """A task that has both a message and a record: the message knows where it is.
+
+    But for one that has ended, and whose message is about to go.
+    """
+    if recorded.ended and recorded.state != states.FAILED:
+        return recorded
+    known = {name: getattr(recorded, name) for name in _ADDED}
+    return replace(queued, **{name: value for name, value in known.items() if value})
+
+
+def shown(
+    app: FlaskCelery, name: str | None, text: str | None
+) -> tuple[list[Any] | None, dict[str, Any] | None]:
+    """The arguments of a message's body, what looks like a secret masked."""
+    raw = arguments_in(text)
+    if raw is None:
+        return None, None
+    args, kwargs = raw
+    names = _parameters(app, name)
+    masked = [mask(value, key) for value, key in zip(args, names, strict=False)]
+    return masked + [mask(value) for value in args[len(masked) :]], mask(kwargs)
+
+
+def arguments_in(text: str | None) -> tuple[list[Any], dict[str, Any]] | None:
+    """The arguments in a message's body, None where they cannot be read."""
+    if text is None:
+        return None
+    from kombu.utils.json import loads
+
+    try:
+        body = loads(text)
+        args, kwargs = body[0], body[1]
+    except (ValueError, LookupError, TypeError):
+        return None
+    if not isinstance(args, (list, tuple)) or not isinstance(kwargs, dict):
+        return None
+    return list(args), kwargs
+
+
+def _parameters(app: FlaskCelery, name: str | None) -> list[str]:
+    """The names of a task's positional parameters, as far as it is known here."""
+    task = app.tasks.get(name) if name else None
+    if task is None:
+        return []
+    import inspect
+
+    try:
+        return list(inspect.signature(task.run).parameters)
+    except (TypeError, ValueError):
+        return []

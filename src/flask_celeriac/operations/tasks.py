@@ -1,0 +1,441 @@
+"""What can be done with tasks, one at a time."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from .. import states
+from ..broker import task_queries as queue_queries
+from ..errors import InvalidRequestError, TaskStateError, UnknownTaskError, UnknownTaskNameError
+from ..records import task_queries, write_queries
+from ..records.task_record import Attempt, Filter, TaskRecord
+from . import reading
+from .sources import Sources, embedded_store, sources_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ..celery_app import FlaskCelery
+
+#: Tasks on a page, unless asked for more or fewer, and at most.
+PAGE = 50
+LARGEST_PAGE = 500
+#: Counts go no further.
+COUNT_CAP = 10_000
+#: Seconds for which ended tasks are kept, unless said otherwise: those that succeeded, and others.
+KEEP_SUCCEEDED = 7 * 86400.0
+KEEP_OTHERS = 30 * 86400.0
+#: Records deleted in one transaction.
+PRUNE_BATCH = 1000
+
+
+@dataclass(frozen=True)
+class Page:
+    """A part of a list, newest first.
+
+    :param next: the cursor of the next part, None where this is the last
+    :param searched_all: False where the search stopped before it had found enough, as none of its
+        conditions has an index: the next part may hold more
+    """
+
+    tasks: list[TaskRecord]
+    next: str | None
+    searched_all: bool = True
+
+
+@dataclass(frozen=True)
+class Count:
+    """How many tasks there are.
+
+    :param capped: there are more than this number
+    """
+
+    number: int
+    capped: bool
+
+    def __str__(self) -> str:
+        return f"{self.number // 1000}k+" if self.capped else str(self.number)
+
+
+def list_tasks(
+    app: FlaskCelery, chosen: Filter | None = None, *, cursor: str | None = None, limit: int = PAGE
+) -> Page:
+    """The newest tasks that are chosen, without results and tracebacks.
+
+    :param cursor: :attr:`Page.next` of the part before
+    :param limit: how many, 500 at most
+    :raises InvalidRequestError: the cursor, the limit or a state is none
+    :raises RecordsDisabledError: nothing is recorded
+    """
+    chosen = _checked(chosen)
+    if not 1 <= limit <= LARGEST_PAGE:
+        raise InvalidRequestError(f"limit: give a number from 1 to {LARGEST_PAGE}, not {limit}")
+    after = _place(cursor)
+    sources = sources_of(app)
+    queued, queue_reached = _queued(app, sources, chosen, after, limit)
+    recorded, reached = _recorded(app, sources, chosen, after, limit)
+    tasks = sorted({**recorded, **queued}.values(), key=_order, reverse=True)
+    # Beyond where one of the two stopped, the other may not go on.
+    stops = [place for place in (queue_reached, reached) if place is not None]
+    if stops:
+        stop = max(stops)
+        tasks = [task for task in tasks if _order(task) >= stop]
+    more = len(tasks) > limit or len(queued) == limit or len(recorded) == limit
+    tasks = tasks[:limit]
+    if len(tasks) == limit and more:
+        return Page(tasks, _cursor(_order(tasks[-1])))
+    if stops:
+        return Page(tasks, _cursor(max(stops)), searched_all=False)
+    return Page(tasks, None)
+
+
+def _order(task: TaskRecord) -> tuple[float, str]:
+    return task.created, task.id
+
+
+def _queued(
+    app: FlaskCelery,
+    sources: Sources,
+    chosen: Filter,
+    after: tuple[float, str] | None,
+    limit: int,
+) -> tuple[dict[str, TaskRecord], tuple[float, str] | None]:
+    """The tasks in the embedded queue, each with what its record adds."""
+    wanted = chosen.only(*states.OPEN) if chosen.states else chosen
+    if sources.queue is None or wanted is None:
+        return {}, None
+    with sources.queue.connection() as db:
+        messages, reached = queue_queries.list_messages(db, wanted, after, limit)
+    found = {message.task_id: reading.of_message(app, message) for message in messages}
+    with sources.engine.connect() as connection:
+        rows = task_queries.find_tasks(connection, found)
+    for task_id, row in rows.items():
+        task = reading.merged(found[task_id], reading.of_row(app, row))
+        # Its place in the list is the message's: that is what the next page goes on from.
+        found[task_id] = replace(task, created=found[task_id].created)
+        if task.state not in (chosen.states or states.STATES):
+            del found[task_id]
+    return found, None if reached is None else (reached, "")
+
+
+def _recorded(
+    app: FlaskCelery,
+    sources: Sources,
+    chosen: Filter,
+    after: tuple[float, str] | None,
+    limit: int,
+) -> tuple[dict[str, TaskRecord], tuple[float, str] | None]:
+    """The tasks that are recorded, but for those that are in the embedded queue."""
+    place = None if after is None else task_queries.Place(*after)
+    with sources.engine.connect() as connection:
+        rows = task_queries.list_tasks(connection, chosen, place, limit)
+    found = {row.task_id: reading.of_row(app, row) for row in rows.found}
+    if sources.queue is not None:
+        still = [task.id for task in found.values() if not task.ended]
+        with sources.queue.connection() as db:
+            for task_id in queue_queries.find_messages(db, still):
+                del found[task_id]
+    return found, None if rows.reached is None else tuple(rows.reached)  # type: ignore[return-value]
+
+
+def count(app: FlaskCelery, chosen: Filter | None = None, *, cap: int = COUNT_CAP) -> Count:
+    """How many tasks are chosen.
+
+    :param cap: count no further
+    :raises InvalidRequestError: a state is none
+    :raises RecordsDisabledError: nothing is recorded
+    """
+    chosen = _checked(chosen)
+    sources = sources_of(app)
+    number = 0
+    recorded: Filter | None = chosen
+    if sources.queue is not None:
+        wanted = chosen.only(*states.OPEN) if chosen.states else chosen
+        if wanted is not None:
+            with sources.queue.connection() as db:
+                number = queue_queries.count_messages(db, wanted, cap)
+        recorded = chosen.only(*states.ENDED)
+    if recorded is not None and number <= cap:
+        with sources.engine.connect() as connection:
+            number += task_queries.count_tasks(connection, recorded, cap)
+    return Count(min(number, cap), number > cap)
+
+
+def show(app: FlaskCelery, task_id: str) -> TaskRecord:
+    """Everything that is known of a task.
+
+    :raises UnknownTaskError: nothing is
+    :raises RecordsDisabledError: nothing is recorded
+    """
+    sources = sources_of(app)
+    message = row = None
+    # In this order: a task is recorded before it leaves the queue.
+    if sources.queue is not None:
+        with sources.queue.connection() as db:
+            message = queue_queries.find_message(db, task_id)
+    with sources.engine.connect() as connection:
+        row = task_queries.find_task(connection, task_id)
+    if row is None:
+        if message is None:
+            raise UnknownTaskError(f"There is no task {task_id!r}: {_WHY_UNKNOWN}")
+        return reading.of_message(app, message)
+    recorded = replace(
+        reading.of_row(app, row),
+        result=_result(app, row),
+        traceback=row.traceback,
+    )
+    return (
+        recorded if message is None else reading.merged(reading.of_message(app, message), recorded)
+    )
+
+
+_WHY_UNKNOWN = "it was never sent, or its record has been pruned"
+
+
+def _result(app: FlaskCelery, row: Any) -> Any:
+    """What a task returned, as far as it is kept with the record and can be read."""
+    unpack = getattr(app.backend, "unpack", None)
+    if unpack is None or row.state != states.SUCCEEDED:
+        return None
+    try:
+        return unpack(row.result)
+    except Exception:  # noqa: BLE001 - a result in a serializer that is gone hides nothing else
+        return None
+
+
+def attempts(app: FlaskCelery, task_id: str) -> list[Attempt]:
+    """The attempts that did not end a task, the first one first."""
+    with sources_of(app).engine.connect() as connection:
+        rows = task_queries.attempts_of(connection, task_id)
+    return [
+        Attempt(**{key: value for key, value in row._mapping.items() if key != "task_id"})
+        for row in rows
+    ]
+
+
+def workflow(app: FlaskCelery, root_id: str, *, limit: int = LARGEST_PAGE) -> list[TaskRecord]:
+    """The tasks that one task brought about, directly or not, the oldest first."""
+    with sources_of(app).engine.connect() as connection:
+        rows = task_queries.tasks_of_workflow(connection, root_id, limit)
+    return [reading.of_row(app, row) for row in rows]
+
+
+def start(
+    app: FlaskCelery,
+    name: str,
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> str:
+    """Send a task by its name.
+
+    :param options: as ``apply_async`` takes them: ``queue``, ``countdown``, ``priority``, ...
+    :return: its id
+    :raises UnknownTaskNameError: the application has no such task
+    :raises TypeError: it does not take such arguments
+    """
+    task = app.tasks.get(name)
+    if task is None:
+        import difflib
+
+        close = difflib.get_close_matches(name, app.tasks, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else "import the module that declares it"
+        raise UnknownTaskNameError(f"There is no task called {name!r}: {hint}")
+    return str(task.apply_async(tuple(args), dict(kwargs or {}), **options).id)
+
+
+def retry(
+    app: FlaskCelery,
+    task_id: str,
+    *,
+    args: Sequence[Any] | None = None,
+    kwargs: Mapping[str, Any] | None = None,
+) -> str:
+    """Send an ended task again, as a task of its own.
+
+    :param args: other positional arguments than it had
+    :param kwargs: other keyword arguments than it had
+    :return: the id of the new task, whose ``retry_of`` is the old one's
+    :raises UnknownTaskError: there is no such task
+    :raises TaskStateError: it has not ended, or its arguments are not kept and none are given
+    """
+    task = show(app, task_id)
+    if not task.ended:
+        raise TaskStateError(
+            f"Task {task_id} is {task.state}: only a task that has ended can be sent again"
+        )
+    if task.name is None:
+        raise TaskStateError(f"Task {task_id} cannot be sent again: its name is not recorded")
+    if args is None or kwargs is None:
+        kept = _kept_arguments(app, task_id)
+        if kept is None and args is None and kwargs is None:
+            raise TaskStateError(
+                f"Task {task_id} cannot be sent again as it was: its arguments are not kept. Give"
+                " args and kwargs"
+            )
+        old_args, old_kwargs = kept or ([], {})
+        args = old_args if args is None else args
+        kwargs = old_kwargs if kwargs is None else kwargs
+    headers: dict[str, Any] = {"celeriac_retry_of": task_id}
+    if task.labels:
+        headers["celeriac_labels"] = list(task.labels)
+    options: dict[str, Any] = {"headers": headers}
+    if task.queue is not None:
+        options["queue"] = task.queue
+    if task.priority:
+        options["priority"] = task.priority
+    return start(app, task.name, args, kwargs, **options)
+
+
+def _kept_arguments(app: FlaskCelery, task_id: str) -> tuple[list[Any], dict[str, Any]] | None:
+    with sources_of(app).engine.connect() as connection:
+        row = task_queries.find_task(connection, task_id)
+    return None if row is None else reading.arguments_in(row.arguments)
+
+
+def revoke(app: FlaskCelery, task_id: str, *, terminate: bool = False) -> None:
+    """Take a task back: it will not be begun.
+
+    :param terminate: stop it if it runs, with the process it runs in
+    :raises UnknownTaskError: there is no such task
+    :raises TaskStateError: it has ended, or it runs and is not to be stopped
+    """
+    task = show(app, task_id)
+    if task.ended:
+        raise TaskStateError(f"Task {task_id} has {task.state} already: it cannot be revoked")
+    if task.state == states.RUNNING and not terminate:
+        raise TaskStateError(
+            f"Task {task_id} is running: revoke it with terminate to stop it, or wait for its end"
+        )
+    app.control.revoke(task_id, terminate=terminate)
+    if task.state == states.RUNNING:
+        return  # the worker that stops it records that
+    sources = sources_of(app)
+    _record_revoked(app, sources, task)
+
+
+def _record_revoked(app: FlaskCelery, sources: Sources, task: TaskRecord) -> None:
+    now = time.time()
+    known = ("name", "queue", "priority", "created", "root_id", "parent_id", "group_id", "retry_of")
+    values = {name: getattr(task, name) for name in known}
+    ended = {"state": states.REVOKED, "status": "REVOKED", "finished": now, "updated": now}
+    with sources.engine.begin() as connection:
+        write_queries.write(connection, {"task_id": task.id, **values, **ended})
+    if sources.queue is not None:
+        with sources.queue.transaction() as db:
+            queue_queries.remove(db, task.id)
+
+
+def discard(app: FlaskCelery, task_id: str) -> None:
+    """Forget an ended task: its record, its result and its attempts.
+
+    :raises UnknownTaskError: there is no such task
+    :raises TaskStateError: it has not ended
+    """
+    with sources_of(app).engine.begin() as connection:
+        gone = task_queries.delete_task(connection, task_id)
+    if not gone:
+        task = show(app, task_id)
+        raise TaskStateError(f"Task {task_id} is {task.state}: revoke it before it is discarded")
+
+
+def wait(app: FlaskCelery, task_id: str, timeout: float) -> TaskRecord:
+    """A task when it has ended, or as it is when the time is over.
+
+    :param timeout: seconds
+    :raises UnknownTaskError: there is no such task
+    """
+    from celery.exceptions import TimeoutError as TooLate
+
+    task = show(app, task_id)
+    if task.ended or timeout <= 0:
+        return task
+    try:
+        app.AsyncResult(task_id).get(timeout=timeout, propagate=False)
+    except TooLate:
+        pass
+    return show(app, task_id)
+
+
+def prune(
+    app: FlaskCelery,
+    *,
+    keep_succeeded: float = KEEP_SUCCEEDED,
+    keep_others: float = KEEP_OTHERS,
+    pause: float = 0.0,
+) -> int:
+    """Delete the records of tasks that ended long ago, some at a time.
+
+    :param keep_succeeded: seconds since their end, for tasks that succeeded
+    :param keep_others: the same for the others
+    :param pause: seconds between two batches, for others who write there
+    :return: how many were deleted
+    """
+    engine = sources_of(app).engine
+    now = time.time()
+    others = tuple(state for state in states.ENDED if state != states.SUCCEEDED)
+    deleted = 0
+    for ended, keep in (((states.SUCCEEDED,), keep_succeeded), (others, keep_others)):
+        while True:
+            with engine.begin() as connection:
+                gone = task_queries.prune(connection, ended, now - keep, PRUNE_BATCH)
+            deleted += gone
+            if gone < PRUNE_BATCH:
+                break
+            time.sleep(pause)
+    return deleted
+
+
+def is_unknown(app: FlaskCelery, task_id: str) -> bool:
+    """Whether it is certain that a task is neither queued nor running nor recorded.
+
+    :raises RecordsUnavailableError: what is recorded cannot be read just now
+    """
+    store = embedded_store(app.conf)
+    if store is None:
+        return False
+    from ..records.backend import Backend, in_queue  # costly, and of no use on other brokers
+
+    backend = app.backend
+    if not isinstance(backend, Backend) or not _leave_traces(app):
+        return False
+    # In this order: a task is recorded before it leaves the queue.
+    return in_queue(store.file, task_id) is False and not backend.has_record(task_id)
+
+
+def _leave_traces(app: FlaskCelery) -> bool:
+    """Whether every task is in the queue until it has ended, and is recorded then."""
+    conf: Any = app.conf
+    if conf.task_always_eager and not conf.task_store_eager_result:
+        return False
+    return all(task.acks_late for task in app.tasks.values())
+
+
+def _checked(chosen: Filter | None) -> Filter:
+    chosen = chosen or Filter()
+    for state in chosen.states:
+        if state not in states.STATES:
+            known = ", ".join(states.STATES)
+            raise InvalidRequestError(f"state: there is no state {state!r}: they are {known}")
+    return chosen
+
+
+def _cursor(place: tuple[float, str]) -> str:
+    return base64.urlsafe_b64encode(json.dumps(place).encode()).decode().rstrip("=")
+
+
+def _place(cursor: str | None) -> tuple[float, str] | None:
+    if not cursor:
+        return None
+    try:
+        created, task_id = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        return float(created), str(task_id)
+    except (binascii.Error, ValueError, TypeError):
+        raise InvalidRequestError(
+            "cursor: it is none that a list gave out: begin the list anew without one"
+        ) from None

@@ -1,0 +1,100 @@
+"""What a record says of a task: read from the request a worker runs it with, and from its error."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from datetime import datetime, timezone
+from typing import Any
+
+#: Message headers of ours.
+LABELS = "celeriac_labels"
+RETRY_OF = "celeriac_retry_of"
+REQUEST_ID = "celeriac_request_id"
+TRACE_ID = "celeriac_trace_id"
+SCHEDULE = "celeriac_schedule"
+
+#: The attribute of a request that says when its task's body began, in seconds since the epoch.
+STARTED = "celeriac_started"
+
+_LONGEST_MESSAGE = 500
+_LONGEST_TYPE = 255
+_PLACE = re.compile(r'File "([^"]+)", line \d+, in (\S+)')
+
+
+def of_request(request: Any) -> dict[str, Any]:
+    """What a worker knows of the task it runs."""
+    task_id = request.id
+    root = request.root_id
+    values: dict[str, Any] = {
+        "name": request.task,
+        "attempts": (request.retries or 0) + 1,
+        "worker": request.hostname,
+        "started": request.__dict__.get(STARTED),
+    }
+    if root and root != task_id:
+        values["root_id"] = root
+    if request.parent_id and request.parent_id != task_id:  # as a repeated attempt's is
+        values["parent_id"] = request.parent_id
+    if request.group:
+        values["group_id"] = request.group
+    if request.chord:
+        values["chord_id"] = request.group
+    if request.eta:
+        values["eta"] = moment_of(request.eta)
+    headers = request.headers
+    if headers:
+        values.update(of_headers(headers))
+    return values
+
+
+def of_headers(headers: dict[str, Any]) -> dict[str, Any]:
+    """What our own headers of a message say."""
+    names = (("retry_of", RETRY_OF), ("schedule", SCHEDULE), ("request_id", REQUEST_ID))
+    values = {
+        column: headers[key] for column, key in (*names, ("trace_id", TRACE_ID)) if headers.get(key)
+    }
+    if headers.get(LABELS):
+        values["labels"] = json.dumps(list(headers[LABELS]))
+    return values
+
+
+def of_error(name: str | None, result: Any, traceback: str | None) -> dict[str, Any]:
+    """An error as it is listed.
+
+    :param result: the error as a result backend encodes it, or the exception itself
+    """
+    if isinstance(result, dict):
+        kind, said = str(result.get("exc_type")), result.get("exc_message")
+        if isinstance(said, (list, tuple)):
+            said = said[0] if len(said) == 1 else ", ".join(map(str, said))
+    else:
+        kind, said = type(result).__name__, result
+    return {
+        "error_type": kind[:_LONGEST_TYPE],
+        "error_message": str(said)[:_LONGEST_MESSAGE],
+        "error_fingerprint": fingerprint(name, kind, traceback),
+    }
+
+
+def fingerprint(name: str | None, kind: str, traceback: str | None) -> str:
+    """Sixteen characters that are the same for errors of one kind from one place in the code.
+
+    Line numbers and messages do not count: they change while the error stays the same.
+    """
+    places = _PLACE.findall(traceback or "")
+    text = "\n".join([name or "", kind, *(f"{file}:{function}" for file, function in places)])
+    return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).hexdigest()
+
+
+def moment_of(eta: Any) -> float | None:
+    """An ``eta`` header in seconds since the epoch."""
+    if isinstance(eta, str):
+        try:
+            eta = datetime.fromisoformat(eta.replace("Z", "+00:00"))
+        except ValueError:
+            return None
+    if not isinstance(eta, datetime):
+        return None
+    return (eta if eta.tzinfo else eta.replace(tzinfo=timezone.utc)).timestamp()

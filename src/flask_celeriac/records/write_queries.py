@@ -1,0 +1,141 @@
+"""The SQL that writes records. Every function takes the connection first and never commits.
+
+One statement a transition: it adds the record of a task, or brings the one there is to its next
+state, if that may follow. Every task ends in one of these, so they are compiled once, and on the
+embedded file run by APSW, in whatever transaction the broker has open there.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import ColumnElement, Connection, bindparam, case, func, literal_column, null
+from sqlalchemy.dialects import mysql, postgresql, sqlite
+from sqlalchemy.sql.dml import Insert
+
+from .. import states
+from ..tables import record
+
+if TYPE_CHECKING:
+    import apsw
+
+#: What a task is from its beginning: once known, it stays.
+_IDENTITY = {
+    *("name", "queue", "priority", "arguments", "created", "eta", "root_id", "parent_id"),
+    *("group_id", "chord_id", "retry_of", "schedule", "labels", "request_id", "trace_id"),
+}
+#: What belongs to one state, and goes with it.
+_OF_STATE = (
+    *("result", "traceback", "children", "details", "finished"),
+    *("error_type", "error_message", "error_fingerprint"),
+)
+#: What a message in the embedded queue knows better than whoever runs its task.
+_OF_MESSAGE = {
+    "queue": "m.queue",
+    "priority": "m.priority",
+    "created": "m.created",
+    "arguments": "coalesce(:arguments, CASE WHEN typeof(m.body) = 'text'"
+    " AND length(m.body) <= :longest THEN m.body END)",
+}
+#: What every statement has; the others only if there is something to write.
+_ALWAYS = ("task_id", "state", "status", "queue", "priority", "created", "arguments", "updated")
+
+
+def write(connection: Connection, values: dict[str, Any]) -> bool:
+    """Write the state of a task, if it may follow the one that is recorded.
+
+    :param values: by the names of the columns; what is left out or None is not known.
+    :return: whether anything was written.
+    """
+    statement = _statement(connection.dialect.name, _columns(values), values["state"])
+    return connection.execute(statement, _bound(values)).rowcount > 0
+
+
+def write_embedded(
+    db: apsw.Connection,
+    values: dict[str, Any],
+    claim: tuple[int, int] | None = None,
+    longest: int = -1,
+) -> bool:
+    """:func:`write`, on the embedded file.
+
+    :param claim: the message and the claim of it that have to be held by whoever writes this.
+    :param longest: characters of a message's body that are kept as arguments, none if negative.
+    """
+    plain, guarded = _embedded_sql(_columns(values), values["state"])
+    bound = _bound(values)
+    if claim is None:
+        db.execute(plain, bound)
+    else:
+        bound["message"], bound["claim"] = claim
+        bound["longest"] = longest
+        db.execute(guarded, bound)
+    return db.changes() > 0
+
+
+def _columns(values: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(name for name in _NAMES if name in _ALWAYS or values.get(name) is not None)
+
+
+def _bound(values: dict[str, Any]) -> dict[str, Any]:
+    bound = dict.fromkeys(_ALWAYS)
+    bound.update(values)
+    if bound["created"] is None:
+        bound["created"] = bound["updated"]
+    return bound
+
+
+_NAMES = [column.name for column in record.columns if column.name != "id"]
+
+
+@functools.cache
+def _statement(dialect: str, columns: tuple[str, ...], state: str) -> Insert:
+    values: dict[str, Any] = {name: bindparam(name) for name in columns}
+    sources: list[ColumnElement[str]] = [
+        literal_column(f"'{source}'") for source in states.sources(state)
+    ]
+    allowed: ColumnElement[bool] = record.c.state.in_(sources)
+    if dialect in ("mysql", "mariadb"):
+        insert = mysql.insert(record).values(values)
+        # In order: MySQL sees the columns assigned before, so the one tested comes last.
+        names = [name for name in _set_columns(columns) if name != "state"] + ["state"]
+        return insert.on_duplicate_key_update(
+            [
+                (name, case((allowed, _new(name, columns, insert.inserted)), else_=record.c[name]))
+                for name in names
+            ]
+        )
+    upsert = (postgresql if dialect == "postgresql" else sqlite).insert(record).values(values)
+    conflict: Insert = upsert.on_conflict_do_update(
+        index_elements=["task_id"],
+        set_={name: _new(name, columns, upsert.excluded) for name in _set_columns(columns)},
+        where=allowed,
+    )
+    return conflict
+
+
+def _set_columns(columns: tuple[str, ...]) -> list[str]:
+    given = {*columns, *_OF_STATE} - {"task_id"}
+    return [name for name in _NAMES if name in given]
+
+
+def _new(name: str, columns: tuple[str, ...], excluded: Any) -> Any:
+    """What a column of a record that is there becomes."""
+    if name not in columns:
+        return null()
+    if name in _IDENTITY:
+        return func.coalesce(record.c[name], excluded[name])
+    return excluded[name]
+
+
+@functools.cache
+def _embedded_sql(columns: tuple[str, ...], state: str) -> tuple[str, str]:
+    dialect = sqlite.dialect(paramstyle="named")
+    plain = str(_statement("sqlite", columns, state).compile(dialect=dialect))
+    before, values, after = re.split(r"VALUES \((.*?)\)", plain, maxsplit=1)
+    for name, source in _OF_MESSAGE.items():
+        values = re.sub(rf":{name}\b", source, values, count=1)
+    held = "FROM message m WHERE m.id = :message AND m.claim = :claim"
+    return plain, f"{before}SELECT {values} {held}{after}"

@@ -1,0 +1,38 @@
+"""What workers answer when they are asked through the broker, beside Celery's own commands."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+from celery.worker.control import control_command, inspect_command
+from celery.worker.state import active_requests
+
+_began = time.monotonic()
+
+
+@inspect_command()
+def celeriac_worker(state: Any) -> dict[str, Any]:
+    """Say what this worker is, and what it is at."""
+    consumer = state.consumer
+    pool = consumer.pool
+    kind = type(pool).__module__.rpartition(".")[2] if pool is not None else None
+    return {
+        "pid": os.getpid(),
+        "pool": kind,
+        "concurrency": getattr(pool, "limit", None) or consumer.controller.concurrency,
+        "queues": sorted(queue.name for queue in consumer.task_consumer.queues),
+        "running": [request.id for request in tuple(active_requests)],
+        "tasks": sorted(name for name in state.app.tasks if not name.startswith("celery.")),
+        "uptime": time.monotonic() - _began,
+    }
+
+
+@control_command()
+def celeriac_pauses(state: Any) -> dict[str, Any]:
+    """Look which queues are paused."""
+    look = getattr(state.consumer, "celeriac_look_at_pauses", None)
+    if look is not None:
+        look()
+    return {"ok": "looked"}

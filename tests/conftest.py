@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -13,6 +14,9 @@ from tests.support.skips import (  # noqa: F401 - hooks
     pytest_make_collect_report,
     pytest_runtest_makereport,
 )
+
+# The processes of one run start a thousand times: none of them compiles the package again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 @pytest.fixture

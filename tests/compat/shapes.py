@@ -51,8 +51,8 @@ class Shape:
     :param celery: what ``celery -A`` is given.
     :param flask: what ``flask --app`` is given.
     :param ours: the changes that put our import in the place of what was pasted or installed.
-    :param plain: the change that only imports us, for a Celery that stays Celery's own; one shape has
-        it for each way in which such a Celery gets its settings, and its tasks a context.
+    :param plain: the change that only imports us, for a Celery that stays Celery's own; one shape
+        has it for each way in which such a Celery gets its settings, and its tasks a context.
     :param ticks: whether it has a periodic task.
     :param urls: the names that the application reads broker and results from.
     """

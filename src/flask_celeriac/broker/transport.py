@@ -7,7 +7,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kombu.exceptions import OperationalError
 
@@ -17,8 +17,12 @@ from ..doorbell import AVAILABLE, Bell
 from ..errors import StorageError, StorageUnavailableError
 from . import membership, orphans, queries
 from .channel import Channel
+from .claims import claim_together
 from .store import Store, store_at
 from .topology import virtual
+
+if TYPE_CHECKING:
+    import apsw
 
 #: Seconds between looks at the file and at other processes' lives, rung or not.
 FALLBACK = 1.0
@@ -58,6 +62,8 @@ class Transport(virtual.Transport):  # type: ignore[misc]
         self._looks = 0
         self._due: float | None = None
         self._due_timer: Any = None
+        #: Whether what rang may have been a message that is due before the alarm.
+        self._rung = False
         self._leave_loop: Callable[[], None] | None = None
         self._loop: Any = None
         #: What no waiting will mend; it ends the worker.
@@ -164,16 +170,20 @@ class Transport(virtual.Transport):  # type: ignore[misc]
         """In every round of the event loop, for what no timer was set for."""
         if self._broken is not None:
             raise self._broken
-        if self._turn():
+        if any(channel.claims.has_more() for channel in self.channels) and self._turn():
             self._ring_own_bell()
 
     def _turn(self) -> int:
         """Write, claim and deliver what there is; return how many messages were delivered."""
         self._turning, self._turn_is_due = True, False
         try:
-            delivered = 0
-            for channel in self._in_turn():
-                delivered += channel.claims.turn()
+            channels = self._in_turn()
+            wanting = [channel.claims for channel in channels if channel.claims.wants_more()]
+            also = self._set_alarm_in if self._rung else None
+            delivered: int = claim_together(wanting, also) if wanting else 0
+            delivered += sum(channel.claims.turn() for channel in channels)
+            if self._rung:
+                self._set_alarm()
             more = any(channel.claims.has_more() for channel in self.channels)
         except StorageError as error:
             # Restarting the consumer would forget which tasks run; the acks are kept.
@@ -206,8 +216,8 @@ class Transport(virtual.Transport):  # type: ignore[misc]
     def _on_bell(self, loop: Any) -> None:
         if self._bell is not None:
             self._bell.clear()
+        self._rung = True
         self._look()
-        self._set_alarm(loop)
 
     def _look(self) -> None:
         for channel in self.channels:
@@ -221,16 +231,21 @@ class Transport(virtual.Transport):  # type: ignore[misc]
         except StorageError as error:
             self._complain(error)
             self._look()
-        self._set_alarm(loop)
+        self._set_alarm()
 
-    def _set_alarm(self, loop: Any) -> None:
+    def _set_alarm(self) -> None:
         """Have the event loop come back when the next waiting message is due."""
+        self._rung = False
         try:
             with self.store.file.connection() as db:
-                due = queries.next_due(db)
+                self._set_alarm_in(db)
         except StorageError:  # said by whoever writes next; the next look sets the alarm
-            return
-        if due == self._due:
+            pass
+
+    def _set_alarm_in(self, db: apsw.Connection) -> None:
+        loop, due = self._loop, queries.next_due(db)
+        self._rung = False
+        if due == self._due or loop is None:
             return
         if self._due_timer is not None:
             self._due_timer.cancel()
@@ -244,7 +259,7 @@ class Transport(virtual.Transport):  # type: ignore[misc]
             self._promote()
         except StorageError as error:
             self._complain(error)
-        self._set_alarm(loop)
+        self._set_alarm()
 
     def _promote(self) -> None:
         with self.store.file.transaction() as db:

@@ -106,12 +106,39 @@ def test_acks_share_the_transaction_of_the_next_claim(
     worker.hub.call_repeatedly(0.001, lambda: running and running.pop(0).ack())
     with counted(path) as statements:
         worker.until(lambda: size_in(path) == 0)
-    alone = [
+    assert len(alone_in(statements)) <= 3  # the last ones, after which nothing is left to claim
+
+
+def alone_in(statements: list[str]) -> list[str]:
+    """The transactions that acknowledge and claim nothing."""
+    return [
         part
         for part in transactions_of(statements)
         if "DELETE FROM message WHERE id = ?" in part and "UPDATE message SET claim" not in part
     ]
-    assert len(alone) <= 3  # the last ones, after which nothing is left to claim
+
+
+def test_an_ack_shares_the_transaction_of_a_call_that_follows_at_once(
+    connect: Connect, path: str, loop: Callable[..., Loop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "HOLD", 60.0)
+    monkeypatch.setattr(claims, "LINGER", 60.0)
+    monkeypatch.setattr(guard, "PATIENCE", 1.0)
+    seen: list[Any] = []
+    worker: Loop
+
+    def handle(message: Message) -> None:
+        seen.append(message.payload)
+        worker.hub.call_soon(message.ack)
+
+    worker = loop(handle, prefetch=2)
+    worker.hub.call_repeatedly(0.001, lambda: None)
+    sender = connect()
+    with counted(path) as statements:
+        for number in range(5):
+            put(sender, number)
+            worker.until(lambda number=number: number in seen)
+    assert alone_in(statements) == []
 
 
 def test_acks_that_wait_for_a_claim_are_written_while_a_long_task_runs(

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 BATCH = 64
 #: Seconds of work that may be held ahead.
 HOLD = 0.005
+#: Seconds an ack waits for a claim to share a transaction with, where tasks are short.
+LINGER = 0.001
 #: Seconds a turn may take before the event loop sees to other things.
 TURN = 0.01
 
@@ -76,6 +78,8 @@ class Claims:
         self._guard = Guard(self.relieve, self._progress)
         self._rotation = 0
         self._settled = 0
+        #: When the oldest ack that is not written came.
+        self._acked_since = 0.0
         #: When the last claim was made, what had been settled by then, and what a message takes.
         self._claimed_at, self._settled_before, self._pace = time.monotonic(), 0, 1.0
         #: Whether there may be messages to claim.
@@ -106,6 +110,8 @@ class Claims:
 
     def settle(self, tag: str, *, release: bool) -> None:
         """Note that a claim ended; it is written with the next transaction."""
+        if not (release or self._acked):
+            self._acked_since = time.monotonic()
         (self._released if release else self._acked).append(queries.claim_of(tag))
         self._settled += 1
         if release:
@@ -180,17 +186,22 @@ class Claims:
         return bool(self._channel.qos.can_consume())
 
     def _may_wait(self) -> bool:
-        """Whether what was settled is left to the next claim, which a short task's end brings.
+        """Whether what was settled is left to the next claim.
 
-        Should it be a long one, the guard writes.
+        That is near where tasks are short: when one of those that are out ends, or when the caller
+        who got the result sends another. Should it not come, a timer or the guard writes.
         """
-        return (
-            self._in_loop
-            and self.look
-            and self._pace < HOLD
-            and bool(self._channel._active_queues)
-            and not (self._has_room() or self._released or self._backlog)
-        )
+        if (
+            not self._in_loop
+            or self._pace >= HOLD
+            or self._released
+            or self._backlog
+            or not self._channel._active_queues
+        ):
+            return False
+        if self.look:
+            return not self._has_room()
+        return time.monotonic() - self._acked_since < LINGER
 
     def _round(self) -> int:
         if self._ahead:
@@ -201,6 +212,8 @@ class Claims:
             self.flush()
         elif self._acked:
             self._guard.watch()
+            if not self.look:
+                self._channel.turn_later(LINGER)
         return 0
 
     def _write_and_claim(self, db: apsw.Connection, token: int) -> _Claimed:

@@ -69,6 +69,7 @@ class Transport(virtual.Transport):  # type: ignore[misc]
         #: What no waiting will mend; it ends the worker.
         self._broken: StorageError | None = None
         self._turning = self._turn_is_due = False
+        self._later: Any = None
         #: Seconds messages may stay in the queues this connection has met.
         self.ttls: dict[str, float | None] = {}
         #: Whether a worker's event loop drives this connection.
@@ -150,6 +151,9 @@ class Transport(virtual.Transport):  # type: ignore[misc]
             backlog.close()
             loop.on_tick.discard(self._tick)
             timer.cancel()
+            if self._later is not None:
+                self._later.cancel()
+                self._later = None
             if bell is not None:
                 loop.remove_reader(bell.fileno())
 
@@ -165,6 +169,15 @@ class Transport(virtual.Transport):  # type: ignore[misc]
         if self._loop is not None and not (self._turning or self._turn_is_due):
             self._turn_is_due = True
             self._loop.call_later(0, self._turn)
+
+    def turn_later(self, seconds: float) -> None:
+        """Take a turn after some seconds; the first to ask says when."""
+        if self._loop is not None and self._later is None:
+            self._later = self._loop.call_later(seconds, self._turn_at_last)
+
+    def _turn_at_last(self) -> None:
+        self._later = None
+        self._turn()
 
     def _tick(self) -> None:
         """In every round of the event loop, for what no timer was set for."""

@@ -165,9 +165,9 @@ class Claims:
         """Whether another turn would do something."""
         if self._ahead:
             return self._has_room()
-        if self._acked or self._released:
-            return not self._may_wait()
-        return self.wants_more()
+        if self.wants_more():
+            return True
+        return bool(self._acked or self._released) and not self._may_wait()
 
     def has_more(self) -> bool:
         """Whether the event loop should come back at once."""

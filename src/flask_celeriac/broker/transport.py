@@ -69,6 +69,7 @@ class Transport(virtual.Transport):  # type: ignore[misc]
         #: What no waiting will mend; it ends the worker.
         self._broken: StorageError | None = None
         self._turning = self._turn_is_due = False
+        #: The turn that is due when nothing makes one necessary before.
         self._later: Any = None
         #: Seconds messages may stay in the queues this connection has met.
         self.ttls: dict[str, float | None] = {}

@@ -14,7 +14,7 @@ from kombu.asynchronous import Hub
 
 from flask_celeriac import sqlite
 from flask_celeriac.backlog import backlog_at
-from flask_celeriac.broker import claims, queries
+from flask_celeriac.broker import claims, guard, queries, transport
 from flask_celeriac.broker.claims import BATCH
 from flask_celeriac.errors import StorageError
 from tests.broker.conftest import Connect
@@ -88,6 +88,100 @@ def test_short_messages_share_transactions(
     # One transaction each at first, until it is known how short they are; a busy machine makes
     # them longer now and then.
     assert statements.count("BEGIN IMMEDIATE") < MANY / 2
+
+
+def transactions_of(statements: list[str]) -> list[str]:
+    return [part.split("COMMIT")[0] for part in " ".join(statements).split("BEGIN")[1:]]
+
+
+def test_acks_share_the_transaction_of_the_next_claim(
+    connect: Connect, path: str, loop: Callable[..., Loop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "HOLD", 60.0)
+    monkeypatch.setattr(guard, "PATIENCE", 1.0)  # a busy machine is no long task
+    put(connect(), *range(6 * BATCH))
+    running: list[Message] = []
+    worker = loop(running.append, prefetch=2)  # as in a pool, tasks end later than they begin
+
+    worker.hub.call_repeatedly(0.001, lambda: running and running.pop(0).ack())
+    with counted(path) as statements:
+        worker.until(lambda: size_in(path) == 0)
+    assert len(alone_in(statements)) <= 3  # the last ones, after which nothing is left to claim
+
+
+def alone_in(statements: list[str]) -> list[str]:
+    """The transactions that acknowledge and claim nothing."""
+    return [
+        part
+        for part in transactions_of(statements)
+        if "DELETE FROM message WHERE id = ?" in part and "UPDATE message SET claim" not in part
+    ]
+
+
+def test_an_ack_shares_the_transaction_of_a_call_that_follows_at_once(
+    connect: Connect, path: str, loop: Callable[..., Loop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "HOLD", 60.0)
+    monkeypatch.setattr(claims, "LINGER", 60.0)
+    monkeypatch.setattr(guard, "PATIENCE", 1.0)
+    seen: list[Any] = []
+    worker: Loop
+
+    def handle(message: Message) -> None:
+        seen.append(message.payload)
+        worker.hub.call_soon(message.ack)
+
+    worker = loop(handle, prefetch=2)
+    worker.hub.call_repeatedly(0.001, lambda: None)
+    sender = connect()
+    with counted(path) as statements:
+        for number in range(5):
+            put(sender, number)
+            worker.until(lambda number=number: number in seen)
+    assert alone_in(statements) == []
+
+
+def test_acks_that_wait_for_a_claim_are_written_while_a_long_task_runs(
+    connect: Connect, path: str, loop: Callable[..., Loop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "HOLD", 60.0)
+    put(connect(), *range(BATCH + 5))
+    running: list[Message] = []
+    worker = loop(running.append, prefetch=2)
+
+    def only_long_ones_run() -> bool:
+        short = [message for message in running if message.payload not in (BATCH - 2, BATCH - 1)]
+        for message in short:
+            running.remove(message)
+            message.ack()
+        return len(running) == 2
+
+    worker.until(only_long_ones_run)
+    wait_for(lambda: size_in(path) == 7, "the ends of the short ones to be written")
+
+
+def test_a_ring_is_answered_in_one_transaction(
+    connect: Connect, path: str, loop: Callable[..., Loop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "FALLBACK", 60.0)  # nothing but the bell says so
+    seen: list[Any] = []
+    worker = loop(lambda message: seen.append(message.payload), prefetch=2)
+    worker.hub.call_repeatedly(0.01, lambda: None)
+    control = Receiver(worker.receiver.connection, "control", no_ack=True)
+    put(connect(), "first")
+    worker.until(lambda: seen)
+    worker.receiver.messages[0].ack()
+    worker.until(lambda: size_in(path) == 0)
+    put(connect(), "second", declare=[])
+    with counted(path) as statements:
+        worker.until(lambda: len(seen) == 2)
+    transactions = transactions_of(statements)
+    assert len(transactions) == 1, transactions
+    assert statements.count("COMMIT") == 1
+    # Commands first, then tasks, and when the next one is due.
+    assert transactions[0].index("DELETE FROM message") < transactions[0].index("UPDATE message")
+    assert "min(due)" in transactions[0]
+    control.close()
 
 
 def size_in(path: str) -> int:
@@ -212,7 +306,7 @@ def test_a_result_and_its_ack_are_one_transaction(
     with counted(path) as statements:
         worker.until(lambda: size_in(path) == 0)
     assert sorted(done) == list(range(10))
-    transactions = [part.split("COMMIT")[0] for part in " ".join(statements).split("BEGIN")[1:]]
+    transactions = transactions_of(statements)
     written = [
         (part.count("UPDATE binding"), part.count("DELETE FROM message WHERE id"))
         for part in transactions

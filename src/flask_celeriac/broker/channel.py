@@ -154,6 +154,10 @@ class Channel(Topology):
         else:
             self._transport.turn_soon()
 
+    def turn_later(self, seconds: float) -> None:
+        """Take a turn when some time has passed, if none comes before that."""
+        self._transport.turn_later(seconds)
+
     def look(self) -> None:
         """There may be messages to claim."""
         self.claims.look = True

@@ -14,7 +14,8 @@ PATIENCE = 5.0
 
 _condition = threading.Condition(threading.Lock())
 _inside: dict[int, int] = {}
-_forking = False
+#: How many threads are about to fork.
+_forking = 0
 _begin_child: list[Callable[[], None]] = []
 
 
@@ -49,14 +50,14 @@ def _before_fork() -> None:
     global _forking
     me = threading.get_ident()
     with _condition:
-        _forking = True
+        _forking += 1
         _condition.wait_for(lambda: not _inside.keys() - {me}, PATIENCE)
 
 
 def _after_in_parent() -> None:
     global _forking
     with _condition:
-        _forking = False
+        _forking -= 1
         _condition.notify_all()
 
 
@@ -64,7 +65,7 @@ def _after_in_child() -> None:
     global _condition, _forking
     _condition = threading.Condition(threading.Lock())
     _inside.clear()
-    _forking = False
+    _forking = 0
     for callback in _begin_child:
         callback()
 

@@ -12,9 +12,9 @@ from celery.worker import state
 from kombu import Connection, Message
 from kombu.asynchronous import Hub
 
-from flask_celeriac import sqlite
+from flask_celeriac import liveness, sqlite
 from flask_celeriac.backlog import backlog_at
-from flask_celeriac.broker import claims, queries
+from flask_celeriac.broker import claims, guard, membership, queries
 from flask_celeriac.broker.claims import BATCH
 from flask_celeriac.errors import StorageError
 from tests.broker.conftest import Connect
@@ -121,6 +121,36 @@ def test_what_is_held_is_given_to_others_while_a_long_task_runs(
     assert theirs == [4, 5, 6, 7, 8]
     assert sorted(ours + theirs) == list(range(BATCH))
     assert not any(message.delivery_info.get("redelivered") for message in seen)
+
+
+def test_what_was_held_while_the_worker_was_stopped_is_left_to_others(
+    connect: Connect, path: str, loop: Callable[..., Loop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They were given it when the lease was over; here it would run a second time."""
+    monkeypatch.setattr(claims, "HOLD", 60.0)
+    monkeypatch.setattr(guard, "PATIENCE", 5.0)  # it would have seen to it, a moment too late
+    put(connect(), *range(20))
+    theirs: list[Any] = []
+
+    def handle(message: Message) -> None:
+        message.ack()
+        if message.payload == 3:
+            later = liveness.uptime() + membership.LEASE + 1
+            monkeypatch.setattr(liveness, "uptime", lambda: later)
+            with sqlite.file_at(path).transaction() as db:
+                for process in queries.processes(db):
+                    assert queries.release_overdue(db, process.id, later) == 20
+            other = Receiver(connect(), "jobs", prefetch=10).drain(10)
+            theirs.extend(other.bodies)
+            for taken in other.messages:
+                taken.ack()
+            other.close()
+
+    worker = loop(handle)
+    worker.until(lambda: size_in(path) == 0)
+    ours = worker.receiver.bodies
+    assert theirs == list(range(10))  # the first ones had not been written as acknowledged yet
+    assert ours == [0, 1, 2, 3, *range(10, 20)]
 
 
 def test_a_message_that_raises_leaves_the_others(

@@ -29,6 +29,10 @@ class Backlog:
     """
 
     def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin with nothing, as a forked child must: what waits is its parent's to write."""
         self._waiting: dict[Claim, tuple[Write, Callable[[], object]]] = {}
         self._keepers = 0
         self._seen: set[Claim] = set()
@@ -96,9 +100,8 @@ def backlog_at(path: str) -> Backlog:
 
 
 def _begin_child() -> None:
-    """In a forked child: what waits is the parent's, and so is the promise to write it."""
     for backlog in _backlogs.values():
-        backlog.__init__()  # type: ignore[misc]
+        backlog.reset()
 
 
 fork_gate.in_child(_begin_child)

@@ -202,7 +202,8 @@ class KillTest:
     def _start_worker(self) -> None:
         self.started += 1
         log = self.directory / f"worker-{self.started}.log"
-        options = ("-P", self.pool, "-c", str(CONCURRENCY), "-n", f"kill-{self.started}@%h")
+        concurrency = 1 if self.pool == "solo" else CONCURRENCY
+        options = ("-P", self.pool, "-c", str(concurrency), "-n", f"kill-{self.started}@%h")
         worker = Worker(self.url, *options, log=log, ledger=self.ledger)
         self.workers.append(worker)
         self.watcher.workers.append(worker)

@@ -37,7 +37,7 @@ class Backlog:
         self._keepers = 0
         self._seen: set[Claim] = set()
         #: Held by whoever writes, from :meth:`write` until :meth:`written`.
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()  # a signal handler may come in between
 
     def __len__(self) -> int:
         return len(self._waiting)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 #: Seconds a fork waits for what other threads have begun.
 PATIENCE = 5.0
 
-_condition = threading.Condition(threading.Lock())
+_condition = threading.Condition()
 _inside: dict[int, int] = {}
 #: How many threads are about to fork.
 _forking = 0
@@ -41,6 +41,11 @@ def leave() -> None:
             _condition.notify_all()
 
 
+def is_inside() -> bool:
+    """Whether this thread uses SQLite, and a signal handler asks that has interrupted it."""
+    return threading.get_ident() in _inside
+
+
 def in_child(callback: Callable[[], None]) -> None:
     """Have a function called first thing in every forked child."""
     _begin_child.append(callback)
@@ -63,7 +68,7 @@ def _after_in_parent() -> None:
 
 def _after_in_child() -> None:
     global _condition, _forking
-    _condition = threading.Condition(threading.Lock())
+    _condition = threading.Condition()
     _inside.clear()
     _forking = 0
     for callback in _begin_child:

@@ -12,7 +12,7 @@ from celery.worker import state
 from kombu import Connection, Message
 from kombu.asynchronous import Hub
 
-from flask_celeriac import liveness, sqlite
+from flask_celeriac import liveness, sqlite, sqlite_opening
 from flask_celeriac.backlog import backlog_at
 from flask_celeriac.broker import claims, guard, membership, queries
 from flask_celeriac.broker.claims import BATCH
@@ -185,6 +185,36 @@ def test_cancelling_gives_back_what_is_held(
         message.ack()
     worker.close()
     assert Receiver(connect(), "jobs").drain(18).bodies == list(range(2, 20))
+
+
+def test_a_signal_handler_may_cancel_in_the_middle_of_a_transaction(
+    connect: Connect, path: str, loop: Callable[..., Loop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a cold shutdown does; waiting there for the transaction below would be for ever."""
+    monkeypatch.setattr(sqlite_opening, "BUSY_TIMEOUT", 0.5)
+    put(connect(), *range(5))
+    worker = loop(Message.ack)
+    cancelled: list[str] = []
+
+    def interrupt(_: object, sql: str, __: object) -> bool:
+        if "SET claim = ?" in sql and not cancelled:
+            cancelled.append("begun")
+            try:
+                worker.receiver.consumer.cancel()
+                cancelled.append("done")
+            except StorageError as error:
+                cancelled.append(str(error))
+        return True
+
+    with sqlite.file_at(path).connection() as db:
+        db.exec_trace = interrupt
+    worker.until(lambda: cancelled)
+    with sqlite.file_at(path).connection() as db:
+        db.exec_trace = None
+    worker.close()
+    assert cancelled == ["begun", "done"]
+    left = Receiver(connect(), "jobs").drain(size_in(path)).bodies
+    assert sorted(worker.receiver.bodies + left) == list(range(5))
 
 
 def test_prefetch_is_kept(connect: Connect, path: str, loop: Callable[..., Loop]) -> None:

@@ -7,6 +7,7 @@ import time
 from queue import Empty
 from typing import TYPE_CHECKING, Any
 
+from .. import fork_gate
 from ..errors import StorageError
 from . import queries, template
 from .batch import Batch
@@ -122,6 +123,8 @@ class Channel(Topology):
         if queue is None:
             return
         self.no_ack.discard(queue)
+        if fork_gate.is_inside():  # in a signal handler, above a transaction: close() will do it
+            return
         try:
             self.claims.give_back(queue)
             member = self.claims.join()

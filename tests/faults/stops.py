@@ -58,7 +58,7 @@ def run(folder: Path, stop: Stop, chance: random.Random) -> Iterator[str]:
     with worker(url, *stop.options, log=first, ledger=ledger, **{SOFT: str(stop.soft)}) as stopped:
         enough = chance.randrange(5, TASKS // 2)
         wait_for(lambda: len(Story.read(ledger).ends) >= enough, f"{enough} ended", PATIENCE)
-        stopped.stop(stop.how)
+        stopped.stop(stop.how, PATIENCE)
     story, found = Story.read(ledger), look_into(path)
     if found["claimed"] or found["processes"]:
         yield f"it kept {found}"

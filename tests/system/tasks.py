@@ -39,7 +39,8 @@ SETTINGS = {
 def make_app(url: str, *, broker: str | None = None) -> Celery:
     app = Celery("tests", broker=broker or url, backend=url, set_as_current=False)
     app.conf.update(SETTINGS)
-    app.steps["worker"].add("flask_celeriac.worker.cold:ColdStop")
+    for step in ("cold:ColdStop", "pool_watch:PoolWatch"):  # as a Flask application's has
+        app.steps["worker"].add(f"flask_celeriac.worker.{step}")
     register(app)
     return app
 

@@ -71,5 +71,6 @@ add_routes(flask_app, add_together)
 def results_out_of_reach(error: Exception) -> ResponseReturnValue:
     """Redis keeps the results and does not answer; of some calls Celery makes a RuntimeError."""
     if isinstance(error, RedisError) or isinstance(error.__cause__, RedisError):
-        return out_of_reach(error)
+        answer: ResponseReturnValue = out_of_reach(error)
+        return answer
     raise error

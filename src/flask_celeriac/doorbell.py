@@ -113,12 +113,12 @@ class Ringer:
     def _bells(self) -> list[str]:
         try:
             changed = os.stat(self.directory).st_mtime_ns
-        except OSError:
+            if changed != self._listed:
+                now = time.time_ns()
+                self._names = os.listdir(self.directory)
+                self._listed = changed if now - changed > RACY_NS else None
+        except OSError:  # not there, or too many open files: what was put is put all the same
             return []
-        if changed != self._listed:
-            now = time.time_ns()
-            self._names = os.listdir(self.directory)
-            self._listed = changed if now - changed > RACY_NS else None
         return self._names
 
 

@@ -12,9 +12,9 @@ from celery.worker import state
 from kombu import Connection, Message
 from kombu.asynchronous import Hub
 
-from flask_celeriac import sqlite
+from flask_celeriac import liveness, sqlite, sqlite_opening
 from flask_celeriac.backlog import backlog_at
-from flask_celeriac.broker import claims, guard, queries, transport
+from flask_celeriac.broker import claims, guard, membership, queries, transport
 from flask_celeriac.broker.claims import BATCH
 from flask_celeriac.errors import StorageError
 from tests.broker.conftest import Connect
@@ -217,6 +217,36 @@ def test_what_is_held_is_given_to_others_while_a_long_task_runs(
     assert not any(message.delivery_info.get("redelivered") for message in seen)
 
 
+def test_what_was_held_while_the_worker_was_stopped_is_left_to_others(
+    connect: Connect, path: str, loop: Callable[..., Loop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They were given it when the lease was over; here it would run a second time."""
+    monkeypatch.setattr(claims, "HOLD", 60.0)
+    monkeypatch.setattr(guard, "PATIENCE", 5.0)  # it would have seen to it, a moment too late
+    put(connect(), *range(20))
+    theirs: list[Any] = []
+
+    def handle(message: Message) -> None:
+        message.ack()
+        if message.payload == 3:
+            later = liveness.uptime() + membership.LEASE + 1
+            monkeypatch.setattr(liveness, "uptime", lambda: later)
+            with sqlite.file_at(path).transaction() as db:
+                for process in queries.processes(db):
+                    assert queries.release_overdue(db, process.id, later) == 20
+            other = Receiver(connect(), "jobs", prefetch=10).drain(10)
+            theirs.extend(other.bodies)
+            for taken in other.messages:
+                taken.ack()
+            other.close()
+
+    worker = loop(handle)
+    worker.until(lambda: size_in(path) == 0)
+    ours = worker.receiver.bodies
+    assert theirs == list(range(10))  # the first ones had not been written as acknowledged yet
+    assert ours == [0, 1, 2, 3, *range(10, 20)]
+
+
 def test_a_message_that_raises_leaves_the_others(
     connect: Connect, path: str, loop: Callable[..., Loop], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -249,6 +279,36 @@ def test_cancelling_gives_back_what_is_held(
         message.ack()
     worker.close()
     assert Receiver(connect(), "jobs").drain(18).bodies == list(range(2, 20))
+
+
+def test_a_signal_handler_may_cancel_in_the_middle_of_a_transaction(
+    connect: Connect, path: str, loop: Callable[..., Loop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a cold shutdown does; waiting there for the transaction below would be for ever."""
+    monkeypatch.setattr(sqlite_opening, "BUSY_TIMEOUT", 0.5)
+    put(connect(), *range(5))
+    worker = loop(Message.ack)
+    cancelled: list[str] = []
+
+    def interrupt(_: object, sql: str, __: object) -> bool:
+        if "SET claim = ?" in sql and not cancelled:
+            cancelled.append("begun")
+            try:
+                worker.receiver.consumer.cancel()
+                cancelled.append("done")
+            except StorageError as error:
+                cancelled.append(str(error))
+        return True
+
+    with sqlite.file_at(path).connection() as db:
+        db.exec_trace = interrupt
+    worker.until(lambda: cancelled)
+    with sqlite.file_at(path).connection() as db:
+        db.exec_trace = None
+    worker.close()
+    assert cancelled == ["begun", "done"]
+    left = Receiver(connect(), "jobs").drain(size_in(path)).bodies
+    assert sorted(worker.receiver.bodies + left) == list(range(5))
 
 
 def test_prefetch_is_kept(connect: Connect, path: str, loop: Callable[..., Loop]) -> None:

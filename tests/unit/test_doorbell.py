@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import stat
 import threading
 import time
@@ -90,6 +91,18 @@ def test_a_dead_processs_bell_is_removed(directory: str) -> None:
 def test_nobody_to_ring_is_no_error(directory: str) -> None:
     Ringer(directory).ring_all()
     Ringer(directory).ring("nobody")
+
+
+def test_too_many_open_files_are_no_error(directory: str) -> None:
+    """What is put is in the file by then; a worker finds it when it looks the next time."""
+    bell = Bell(directory, "bell")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        Ringer(directory).ring_all()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    bell.close()
 
 
 def test_a_name_that_is_taken_is_an_error(directory: str) -> None:

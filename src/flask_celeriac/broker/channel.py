@@ -7,6 +7,8 @@ import time
 from queue import Empty
 from typing import TYPE_CHECKING, Any
 
+from .. import fork_gate
+from ..errors import StorageError
 from . import queries, template
 from .batch import Batch
 from .claims import Claims
@@ -120,11 +122,17 @@ class Channel(Topology):
         super().basic_cancel(consumer_tag)
         if queue is None:
             return
-        self.claims.give_back(queue)
         self.no_ack.discard(queue)
-        member = self.claims.join()
-        with self.store.file.transaction() as db:
-            queries.remove_consumer(db, member.id, consumer_tag, queue)
+        if fork_gate.is_inside():  # in a signal handler, above a transaction: close() will do it
+            return
+        try:
+            self.claims.give_back(queue)
+            member = self.claims.join()
+            with self.store.file.transaction() as db:
+                queries.remove_consumer(db, member.id, consumer_tag, queue)
+        except StorageError:
+            if not self.closed:  # else close() goes on, and leaves in any case
+                raise
 
     def _get(self, queue: str, timeout: float | None = None) -> dict[str, Any]:
         """One message, for ``basic_get``."""

@@ -272,6 +272,10 @@ class Claims:
                     queue, row, token = held.popleft()
                 except IndexError:  # the guard gave them back
                     break
+                if not no_ack and self.join().may_have_lost(token):
+                    self._released.append((row.id, token))  # unless somebody has it
+                    self.look = True
+                    continue
                 message = unpack(row, queries.tag_of(row.id, token))
                 self._channel.connection._deliver(message, queue)
                 delivered += 1
@@ -325,8 +329,8 @@ class Claims:
         for tag in outstanding:
             self._released.append(queries.claim_of(tag))
         try:
-            self.give_back()
             self.flush(results=True)
+            self.give_back()
         finally:
             if self._member is not None:
                 member, self._member = self._member, None

@@ -129,6 +129,15 @@ def release_owner(db: apsw.Connection, owner: int) -> int:
     return db.changes()
 
 
+def release_overdue(db: apsw.Connection, owner: int, now: float) -> int:
+    """:func:`release_owner`, if the process has not renewed its lease meanwhile.
+
+    :param now: on the machine's uptime clock.
+    """
+    overdue = _one(db, "SELECT 1 FROM process WHERE id = ? AND lease < ?", (owner, now))
+    return release_owner(db, owner) if overdue else 0
+
+
 def claim_token(owner: int, count: int) -> int:
     """The number of a claim, given out once."""
     return (owner << _CLAIM_BITS) + count

@@ -213,7 +213,9 @@ def test_a_forked_child_consumes_by_itself(connect: Connect) -> None:
     parents = Receiver(connect(), "jobs", prefetch=1).drain(1)
 
     def join_and_leave() -> None:
-        Receiver(connect(), "other").close()
+        connection = connect()
+        Receiver(connection, "other").close()
+        connection.close()
 
     def child() -> None:
         receiver = Receiver(connect(), "jobs", prefetch=1).drain(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import select
 import stat
 import threading
 import time
@@ -38,6 +39,18 @@ def test_a_bell_is_rung_from_another_process(directory: str) -> None:
     with Other(ring, directory) as other:
         assert bell.wait(20)
         assert other.receive() == "rung"
+    assert not bell.wait(0)
+    bell.close()
+
+
+def test_a_bell_is_heard_where_eventlet_has_taken_poll_away(
+    directory: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(select, "poll")
+    bell = Bell(directory, "mine")
+    assert not bell.wait(0)
+    Ringer(directory).ring_all()
+    assert bell.wait(5)
     assert not bell.wait(0)
     bell.close()
 

@@ -16,6 +16,8 @@ from .envelope import pack, unpack
 from .topology import Topology, virtual
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .transport import Transport
 
 
@@ -174,6 +176,16 @@ class Channel(Topology):
         """Whether a consumed queue has a ready message."""
         with self.store.file.connection() as db:
             return any(queries.any_ready(db, queue) for queue in self._active_queues)
+
+    def waiting_messages(self, limit: int, task_ids: Sequence[str] | None = None) -> list[Any]:
+        """Messages of the consumed queues whose time has not come, to look at: none is claimed.
+
+        :param limit: how many at most, those that are due first.
+        :param task_ids: only those of these tasks, None for all.
+        """
+        with self.store.file.connection() as db:
+            rows = queries.waiting(db, sorted(self._active_queues), limit, task_ids)
+        return [self.message_to_python(unpack(row, queries.tag_of(row.id, 0))) for row in rows]
 
     def close(self) -> None:
         """Write what is settled, give back what is not, and leave."""

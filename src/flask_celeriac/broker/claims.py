@@ -226,8 +226,7 @@ class Claims:
         held: deque[Held] = deque()
         channel = self._channel
         queues = channel._active_queues
-        if any(channel.ttls.get(queue) for queue in queues):
-            queries.expire(db, time.time())
+        queries.expire(db, time.time())
         room = channel.qos.can_consume_max_estimate()
         left = BATCH if room is None else min(BATCH, room + (self._allowance() if room else 0))
         self._rotation += 1

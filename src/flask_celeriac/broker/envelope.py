@@ -44,7 +44,8 @@ def pack(queue: str, message: dict[str, Any], priority: int, ttl: float | None) 
         headers.get("id"),
         headers.get("task"),
         _due(headers.get("eta"), now),
-        _expires(properties.get("expiration"), ttl, now),
+        # Of a task with `expires`, a worker says that it came too late: it has to see it.
+        _expires(None if headers.get("expires") else properties.get("expiration"), ttl, now),
         now,
         text,
         message["body"],

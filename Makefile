@@ -5,6 +5,7 @@ PORT ?= 5000
 ARGS ?=
 WORKERS ?= 2
 RECIPES ?=
+SUITES ?=
 SCALE ?= 1
 
 VENV := .venv
@@ -18,7 +19,7 @@ export PYRIGHT_PYTHON_GLOBAL_NODE := 0
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format format-check lint mypy pyright imports bench faults lock venv clean
+.PHONY: help demo test check format format-check lint mypy pyright imports bench faults upstream lock venv clean
 
 help: ## Show the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +57,9 @@ bench: venv ## Compare with stock Celery; needs a Redis server.
 
 faults: venv ## Kill, fail and hammer the embedded broker; RECIPES="kill hammer", SCALE=0.1.
 	@exec $(RUN) tests.faults --scale $(SCALE) $(RECIPES)
+
+upstream: venv ## Run Celery's and kombu's own tests on the embedded broker; SUITES=kombu.
+	@exec $(BIN)/python scripts/upstream.py $(SUITES)
 
 lock: venv ## Choose the newest versions again and write requirements.lock.
 	$(RUN) pip install --quiet uv

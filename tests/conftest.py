@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -9,10 +10,14 @@ import pytest
 from tests.support import pieces, services
 from tests.support.leaks import _nothing_left_behind  # noqa: F401 - a fixture
 from tests.support.processes import free_port
+from tests.support.scheduling import pytest_xdist_make_scheduler  # noqa: F401 - a hook
 from tests.support.skips import (  # noqa: F401 - hooks
     pytest_make_collect_report,
     pytest_runtest_makereport,
 )
+
+# The processes of one run start a thousand times: none of them compiles the package again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 @pytest.fixture

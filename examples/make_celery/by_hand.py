@@ -14,8 +14,8 @@ from sums import add_routes, out_of_reach
 import flask_celeriac  # noqa: F401 - makes the scheme celeriac:// known
 
 # Celery waits for a server that is away, for twenty seconds and more. That is right in a worker;
-# whoever asked for a page is told sooner. One configuration is for both here, so that a worker, too,
-# gives up a result that it cannot store at once. Our own function tells them apart.
+# whoever asked for a page is told sooner. One configuration is for both here, so that a worker,
+# too, gives up a result that it cannot store at once. Our own function tells them apart.
 TRY_ONCE_MORE = {"max_retries": 1, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.2}
 SOON = {
     "BROKER_CONNECTION_TIMEOUT": 0.5,  # seconds
@@ -71,5 +71,6 @@ add_routes(flask_app, add_together)
 def results_out_of_reach(error: Exception) -> ResponseReturnValue:
     """Redis keeps the results and does not answer; of some calls Celery makes a RuntimeError."""
     if isinstance(error, RedisError) or isinstance(error.__cause__, RedisError):
-        return out_of_reach(error)
+        answer: ResponseReturnValue = out_of_reach(error)
+        return answer
     raise error

@@ -29,11 +29,15 @@ class Backlog:
     """
 
     def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin with nothing, as a forked child must: what waits is its parent's to write."""
         self._waiting: dict[Claim, tuple[Write, Callable[[], object]]] = {}
         self._keepers = 0
         self._seen: set[Claim] = set()
         #: Held by whoever writes, from :meth:`write` until :meth:`written`.
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()  # a signal handler may come in between
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -96,9 +100,8 @@ def backlog_at(path: str) -> Backlog:
 
 
 def _begin_child() -> None:
-    """In a forked child: what waits is the parent's, and so is the promise to write it."""
     for backlog in _backlogs.values():
-        backlog.__init__()  # type: ignore[misc]
+        backlog.reset()
 
 
 fork_gate.in_child(_begin_child)

@@ -65,7 +65,9 @@ class FlaskCelery(Celery[Any]):
         self.flask_app = flask_app
         self.steps["worker"].add("flask_celeriac.worker.pool_watch:PoolWatch")
         self.steps["worker"].add("flask_celeriac.worker.chords:ChordSweep")
+        self.steps["worker"].add("flask_celeriac.worker.cold:ColdStop")
         self.steps["worker"].add("flask_celeriac.worker.patient:Patient")
+        self.steps["worker"].add("flask_celeriac.worker.scheduled:Scheduled")
         #: The process whose database connections are the application's.
         self.pid = os.getpid()
         #: The tasks of which it was said that a date is too far away for the broker.

@@ -68,9 +68,13 @@ class Bell:
         :param seconds: the longest time to wait.
         :return: whether it rang.
         """
-        poller = select.poll()  # select(2) knows no descriptor above 1,023
-        poller.register(self._socket, select.POLLIN)
-        rung = bool(poller.poll(math.ceil(max(0.0, seconds) * 1000)))
+        seconds = max(0.0, seconds)
+        if hasattr(select, "poll"):  # select(2) knows no descriptor above 1,023
+            poller = select.poll()
+            poller.register(self._socket, select.POLLIN)
+            rung = bool(poller.poll(math.ceil(seconds * 1000)))
+        else:  # eventlet leaves nothing else
+            rung = bool(select.select([self._socket], [], [], seconds)[0])
         if rung:
             self.clear()
         return rung
@@ -113,12 +117,12 @@ class Ringer:
     def _bells(self) -> list[str]:
         try:
             changed = os.stat(self.directory).st_mtime_ns
-        except OSError:
+            if changed != self._listed:
+                now = time.time_ns()
+                self._names = os.listdir(self.directory)
+                self._listed = changed if now - changed > RACY_NS else None
+        except OSError:  # not there, or too many open files: what was put is put all the same
             return []
-        if changed != self._listed:
-            now = time.time_ns()
-            self._names = os.listdir(self.directory)
-            self._listed = changed if now - changed > RACY_NS else None
         return self._names
 
 

@@ -12,9 +12,10 @@ from collections.abc import Callable
 #: Seconds a fork waits for what other threads have begun.
 PATIENCE = 5.0
 
-_condition = threading.Condition(threading.Lock())
+_condition = threading.Condition()
 _inside: dict[int, int] = {}
-_forking = False
+#: How many threads are about to fork.
+_forking = 0
 _begin_child: list[Callable[[], None]] = []
 
 
@@ -40,6 +41,11 @@ def leave() -> None:
             _condition.notify_all()
 
 
+def is_inside() -> bool:
+    """Whether this thread uses SQLite, and a signal handler asks that has interrupted it."""
+    return threading.get_ident() in _inside
+
+
 def in_child(callback: Callable[[], None]) -> None:
     """Have a function called first thing in every forked child."""
     _begin_child.append(callback)
@@ -49,22 +55,22 @@ def _before_fork() -> None:
     global _forking
     me = threading.get_ident()
     with _condition:
-        _forking = True
+        _forking += 1
         _condition.wait_for(lambda: not _inside.keys() - {me}, PATIENCE)
 
 
 def _after_in_parent() -> None:
     global _forking
     with _condition:
-        _forking = False
+        _forking -= 1
         _condition.notify_all()
 
 
 def _after_in_child() -> None:
     global _condition, _forking
-    _condition = threading.Condition(threading.Lock())
+    _condition = threading.Condition()
     _inside.clear()
-    _forking = False
+    _forking = 0
     for callback in _begin_child:
         callback()
 

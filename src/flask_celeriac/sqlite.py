@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
+from contextlib import suppress
 from types import TracebackType
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
@@ -172,7 +173,9 @@ class Session:
             raise explain(error, self._file.path) from error
 
     def _give_back(self, error: BaseException | None) -> None:
-        if isinstance(error, DAMAGED):  # the next connection may find another file here
+        # After damage the next connection may find another file here; a transaction that could
+        # not even be rolled back would make every later one fail.
+        if isinstance(error, DAMAGED) or self._connection.in_transaction:
             self._connection.close(force=True)
         else:
             self._file.release(self._connection, self._synchronous)
@@ -183,12 +186,15 @@ class Session:
                 connection.execute("COMMIT")
                 return
             except apsw.Error as error:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
+                self._roll_back(connection)
                 raise explain(error, self._file.path) from error
+        self._roll_back(connection)
+
+    def _roll_back(self, connection: apsw.Connection) -> None:
         # Some errors (a full disk) have rolled back already.
         if connection.in_transaction:
-            connection.execute("ROLLBACK")
+            with suppress(apsw.Error):  # what failed before is what the caller should hear of
+                connection.execute("ROLLBACK")
 
 
 def file_at(path: str) -> File:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -12,7 +13,9 @@ import pytest
 from kombu import Connection, Message, Producer, Queue
 from kombu.exceptions import ChannelError
 
+from flask_celeriac import sqlite
 from flask_celeriac.broker import transport
+from flask_celeriac.errors import StorageError
 from tests.broker import processes
 from tests.broker.conftest import Connect
 from tests.broker.messages import Receiver, put, size
@@ -61,6 +64,21 @@ def test_closing_a_channel_gives_back_what_it_held_in_place(connect: Connect) ->
     receiver.messages[1].ack()
     receiver.close()
     assert Receiver(connect(), "jobs").drain(4).bodies == [0, 2, 3, 4]
+
+
+@pytest.mark.parametrize("failing", [1, 2, 3])
+def test_closing_while_the_disk_fails_keeps_nothing_back(
+    connect: Connect, path: str, failing: int
+) -> None:
+    """Neither from this process, which lives on, nor from others."""
+    put(connect(), *range(3))
+    channel = Receiver(connect(), "jobs", prefetch=2).drain(2).channel
+    fails = iter([True] * failing)
+    with sqlite.file_at(path).connection() as db:
+        db.set_commit_hook(lambda: next(fails, False))
+    with contextlib.suppress(StorageError):
+        channel.close()
+    assert sorted(Receiver(connect(), "jobs").drain(3).bodies) == [0, 1, 2]
 
 
 def test_a_rejected_message_is_gone(connect: Connect) -> None:

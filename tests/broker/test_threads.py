@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import pytest
 from kombu import Message
 
-from flask_celeriac import sqlite, sqlite_dbapi
+from flask_celeriac import fork_gate, sqlite, sqlite_dbapi
 from tests.broker.conftest import Connect
 from tests.broker.messages import Receiver, put, size
 from tests.system.workers import alive, wait_for
@@ -159,6 +159,75 @@ def test_a_fork_waits_for_no_transaction_of_its_own_thread(path: str) -> None:
         assert fork_and(lambda: None) == 0
         assert time.monotonic() - began < 3.0
     file.close()
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_forks_in_several_threads_while_others_are_inside_sqlite(
+    connect: Connect, path: str
+) -> None:
+    """One that is done does not open the gate for who is about to fork."""
+    put(connect(), "first")
+    file = sqlite.file_at(path)
+    codes: list[int] = []
+
+    def write() -> None:
+        with file.transaction() as db:
+            db.execute("UPDATE message SET starts = starts + 1")
+
+    def fork() -> None:
+        codes.extend(fork_and(write) for _ in range(10))
+
+    forking = [threading.Thread(target=fork) for _ in range(2)]
+    with in_the_background(write):
+        for thread in forking:
+            thread.start()
+        for thread in forking:
+            thread.join()
+    assert codes == [0] * 20
+
+
+def test_the_gate_stays_closed_until_the_last_fork_is_done() -> None:
+    """Two threads fork at once, in the order that leaves the second one alone."""
+    fork_gate._before_fork()
+    fork_gate._before_fork()
+    fork_gate._after_in_parent()
+    inside = threading.Event()
+
+    def enter() -> None:
+        fork_gate.enter()
+        inside.set()
+        fork_gate.leave()
+
+    entering = threading.Thread(target=enter)
+    entering.start()
+    assert not inside.wait(0.2)
+    fork_gate._after_in_parent()
+    entering.join()
+    assert inside.is_set()
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_forked_child_consumes_by_itself(connect: Connect) -> None:
+    """As a task of a solo worker may do, while the worker itself consumes in other threads."""
+    put(connect(), *range(12))
+    parents = Receiver(connect(), "jobs", prefetch=1).drain(1)
+
+    def join_and_leave() -> None:
+        connection = connect()
+        Receiver(connection, "other").close()
+        connection.close()
+
+    def child() -> None:
+        receiver = Receiver(connect(), "jobs", prefetch=1).drain(1)
+        receiver.messages[0].ack()
+        receiver.close()
+
+    with in_the_background(join_and_leave):
+        for _ in range(10):
+            assert fork_and(child) == 0
+    assert Receiver(connect(), "jobs").drain(1).bodies == [11]
+    parents.messages[0].ack()
+    assert size(connect()) == 0
 
 
 def test_killing_nobody() -> None:

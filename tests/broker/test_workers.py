@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import threading
 import time
 from collections.abc import Iterator
 from datetime import datetime, timezone
+from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
 
 import pytest
 from celery import Celery, group
+from celery.concurrency import solo
 from celery.exceptions import TaskRevokedError
 from kombu import pools
 
@@ -21,10 +24,13 @@ from tests.broker.disk import fill_up
 from tests.broker.messages import size
 from tests.broker.names import SLOW_START
 from tests.system.ledger import Ledger, Story
-from tests.system.tasks import LEASE, client
+from tests.system.other import Other
+from tests.system.tasks import LEASE, SOFT, client, make_app
 from tests.system.workers import Worker, alive, wait_for, worker
 
 pytestmark = pytest.mark.timeout(60)
+#: prctl(2): the signal this process gets when its parent dies.
+PR_GET_PDEATHSIG = 2
 POOLS = ["prefork", "threads", "solo"]
 
 
@@ -294,6 +300,19 @@ def test_a_cold_shutdown_gives_back_what_ran(
     assert Story.read(ledger).overlaps() == []
 
 
+def test_a_solo_worker_that_is_stopped_at_once_gives_its_task_back(
+    app: Celery, url: str, log: Path, ledger: Path, connect: Connect
+) -> None:
+    """Though the signal comes in the middle of it, in the same thread."""
+    with worker(url, "-P", "solo", log=log, ledger=ledger, **{SOFT: "0.3"}) as running:
+        result = app.tasks["work"].delay(0, 5000)
+        wait_for(lambda: started(ledger, 0), "started")
+        running.stop(signal.SIGQUIT)
+    assert size(connect(), "celery") == 1
+    assert result.state == "PENDING"
+    assert ended(ledger, 0) == 0
+
+
 def test_a_new_process_for_each_task(app: Celery, url: str, log: Path, path: str) -> None:
     with worker(url, "-c", "2", "--max-tasks-per-child", "1", log=log) as running:
         results = [app.tasks["pid"].delay() for _ in range(30)]
@@ -351,6 +370,19 @@ def test_a_pool_process_that_starts_while_its_worker_dies_ends_too(
         wait_for(lambda: not any(alive(pid) for pid in children), "pool processes ended", 15)
     finally:
         starting.end()
+
+
+def say_when_it_ends(url: str, pipe: Pipe) -> None:
+    """Start the pool of a solo worker, and ask prctl(2) what this process is sent by the kernel."""
+    number = ctypes.c_int(-1)
+    solo.TaskPool(app=make_app(url))
+    ctypes.CDLL(None).prctl(PR_GET_PDEATHSIG, ctypes.byref(number), 0, 0, 0)
+    pipe.send(number.value)
+
+
+def test_a_solo_worker_outlives_the_shell_that_started_it(url: str) -> None:
+    with Other(say_when_it_ends, url) as other:
+        assert other.receive() == 0
 
 
 @pytest.mark.parametrize("pool", POOLS)

@@ -1,22 +1,20 @@
-"""Run a command as a terminal does: in a process group of its own, its output read as it comes."""
+"""A command as a terminal runs it: lines as they come, and keys that reach the whole group."""
 
 from __future__ import annotations
 
 import os
 import re
 import signal
-import subprocess
 import sys
-import threading
-import time
 import urllib.request
-import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 import psutil
+
+from tests.support.processes import Running, wait_for
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -30,14 +28,11 @@ CELERY = (sys.executable, "-m", "celery")
 
 def until(condition: Callable[[], object], what: object) -> None:
     """Wait until a condition holds."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, f"waited in vain for {what}"
-        time.sleep(0.02)
+    wait_for(condition, str(what), PATIENCE)
 
 
-class Terminal:
-    """A command that runs.
+class Terminal(Running):
+    """A command that runs; nothing of it is left after the ``with`` block.
 
     :param command: what to run.
     :param cwd: where.
@@ -45,20 +40,7 @@ class Terminal:
     """
 
     def __init__(self, *command: str, cwd: Path, env: Mapping[str, str] | None = None) -> None:
-        self._mark = uuid.uuid4().hex
-        self.lines: list[str] = []
-        self.process = subprocess.Popen(
-            command,
-            cwd=cwd,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {}), "CLI_TEST": self._mark},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
+        super().__init__(*command, cwd=cwd, env={**os.environ, **(env or {})})
 
     def __enter__(self) -> Self:
         return self
@@ -69,67 +51,36 @@ class Terminal:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        for process in self.alive():
-            process.kill()
-        self.process.wait()
-        self._reader.join()
+        self.kill()
         if error is not None:
-            print(self.text)
-
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        with self.process.stdout as pipe:
-            for line in pipe:
-                self.lines.append(line.rstrip("\n"))
+            print(self.output)
+        self.close()
 
     @property
-    def text(self) -> str:
-        """Everything it wrote until now."""
-        return "\n".join(self.lines)
+    def lines(self) -> list[str]:
+        """The lines it wrote until now."""
+        return self.output.splitlines()
 
-    def sees(self, pattern: str, *, times: int = 1) -> None:
-        """Wait until a pattern was written that many times."""
-        until(lambda: self.count(pattern) >= times, f"{pattern!r} x {times} in:\n{self.text}")
+    def shows(self, pattern: str, *, times: int = 1) -> None:
+        """Wait until so many lines match a pattern."""
+        until(lambda: self.count(pattern) >= times, f"{pattern!r} x {times} in {self}")
 
     def count(self, pattern: str) -> int:
         """How many lines match a pattern."""
-        return sum(bool(re.search(pattern, line)) for line in list(self.lines))
-
-    def alive(self) -> list[psutil.Process]:
-        """It and every process that came from it, also if the parent has died."""
-        found = []
-        for process in psutil.process_iter():
-            try:
-                ours = process.environ().get("CLI_TEST") == self._mark
-                if ours and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
-            except psutil.Error:
-                continue
-        return found
+        return sum(bool(re.search(pattern, line)) for line in self.lines)
 
     def find(self, *words: str) -> psutil.Process:
         """The oldest process whose command line has these words, once it is there."""
-        found: list[psutil.Process] = []
 
-        def look() -> bool:
-            found[:] = sorted(
-                (p for p in self.alive() if _has(p, words)), key=psutil.Process.create_time
-            )
-            return bool(found)
+        def look() -> list[psutil.Process]:
+            found = (process for process in self.alive() if _has(process, words))
+            return sorted(found, key=psutil.Process.create_time)
 
-        until(look, words)
-        return found[0]
+        return wait_for(look, f"{words} of {self}", PATIENCE)[0]
 
     def press(self, number: signal.Signals) -> None:
         """Send a signal to the foreground process group, as a terminal does."""
         os.killpg(self.process.pid, number)
-
-    def ends(self) -> int:
-        """Wait for the end and for the end of everything it started; the exit code."""
-        code = self.process.wait(timeout=PATIENCE)
-        until(lambda: not self.alive(), f"the end of {self.alive()} in:\n{self.text}")
-        self._reader.join()
-        return code
 
 
 def _has(process: psutil.Process, words: tuple[str, ...]) -> bool:

@@ -47,10 +47,10 @@ def test_a_worker_runs_a_task_and_stops_warm(
 ) -> None:
     app, *command = client
     with Terminal(*worker, cwd=shop) as terminal:
-        terminal.sees(r"celery@.* ready\.")
+        terminal.shows(r"celery@.* ready\.")
         result = ask(*FLASK, "--app", app, *command, cwd=shop)
         assert result.stdout == "sum 5\n", result.stderr
-        terminal.sees("succeeded in")
+        terminal.shows("succeeded in")
         terminal.press(signal.SIGTERM)
         assert terminal.ends() == 0
 
@@ -76,15 +76,15 @@ def test_the_environment_of_celerys_own_command_does_not_change_the_app(shop: Pa
     env = {"APP": "production", "BROKER_URL": "redis://nowhere:1/1"}
     command = (*FLASK, "--app", "shop", "celery", "worker", "-P", "solo")
     with Terminal(*command, cwd=shop, env=env) as terminal:
-        terminal.sees("transport:.*celeriac:")
-        terminal.sees(r"ready\.")
+        terminal.shows("transport:.*celeriac:")
+        terminal.shows(r"ready\.")
         terminal.press(signal.SIGTERM)
         assert terminal.ends() == 0
 
 
 def test_beat_fires_and_keeps_its_schedule_in_the_instance_folder(shop: Path) -> None:
     with Terminal(*FLASK, "--app", "shop", "celery", "beat", cwd=shop) as terminal:
-        terminal.sees("Sending due task tick", times=2)
+        terminal.shows("Sending due task tick", times=2)
         terminal.press(signal.SIGTERM)
         assert terminal.ends() == 0
     names = {path.name for path in (shop / "instance" / "celeriac").iterdir()}
@@ -95,7 +95,7 @@ def test_beat_fires_and_keeps_its_schedule_in_the_instance_folder(shop: Path) ->
 def test_beat_takes_another_schedule_file(shop: Path) -> None:
     command = (*FLASK, "--app", "shop", "celery", "beat", "-s", "mine")
     with Terminal(*command, cwd=shop) as terminal:
-        terminal.sees("Sending due task tick")
+        terminal.shows("Sending due task tick")
         terminal.press(signal.SIGTERM)
         assert terminal.ends() == 0
     assert list(shop.glob("mine*"))

@@ -74,9 +74,9 @@ def test_backup_and_check_while_a_worker_runs(shop: Shop) -> None:
     (shop.folder / "app.py").write_text(APP)
     command = (*FLASK, "celery", "worker", "-P", "solo")
     with Terminal(*command, cwd=shop.folder) as worker:
-        worker.sees(r"celery@.* ready\.")
+        worker.shows(r"celery@.* ready\.")
         shop.send(3)
-        worker.sees("succeeded in", times=3)
+        worker.shows("succeeded in", times=3)
         made = shop.db("backup", "backup.db")
         assert made.exit_code == 0, made.output
         assert "checked and whole" in made.output

@@ -77,8 +77,8 @@ def test_a_signal_to_the_whole_group_stops_everything(stage: Stage, number: sign
     stage.write("one.py", POLITE)
     stage.write("two.sh", "echo hello; sleep 1000 & wait")
     with stage.run("one", "two") as terminal:
-        terminal.sees(r"one \| hello")
-        terminal.sees(r"two \| hello")
+        terminal.shows(r"one \| hello")
+        terminal.shows(r"two \| hello")
         terminal.press(number)
         assert terminal.ends() == 0
         assert terminal.count("killing") == 0
@@ -87,7 +87,7 @@ def test_a_signal_to_the_whole_group_stops_everything(stage: Stage, number: sign
 def test_who_does_not_listen_is_killed_with_its_children(stage: Stage) -> None:
     stage.write("one.py", STUBBORN)
     with stage.run("one") as terminal:
-        terminal.sees("hello")
+        terminal.shows("hello")
         terminal.press(signal.SIGINT)
         assert terminal.ends() == 0
 
@@ -96,9 +96,9 @@ def test_a_second_ctrl_c_kills_at_once(stage: Stage) -> None:
     stage.write("one.py", STUBBORN)
     stage.driver.write_text(DRIVER.replace('"SIGTERM", 0.5', '"SIGTERM", 1000'))
     with stage.run("one") as terminal:
-        terminal.sees("hello")
+        terminal.shows("hello")
         terminal.press(signal.SIGINT)
-        terminal.sees("stopping")
+        terminal.shows("stopping")
         # As fast as a person may press twice, and slower than a wrapper that passes it on.
         time.sleep(0.5)
         terminal.press(signal.SIGINT)
@@ -110,8 +110,8 @@ def test_killed_itself_it_leaves_nothing_behind(stage: Stage) -> None:
     stage.write("one.py", STUBBORN)
     stage.write("two.sh", "sleep 1000 & echo hello; wait")
     with stage.run("one", "two") as terminal:
-        terminal.sees(r"one \| hello")
-        terminal.sees(r"two \| hello")
+        terminal.shows(r"one \| hello")
+        terminal.shows(r"two \| hello")
         terminal.process.kill()
         terminal.process.wait()
         until(lambda: not terminal.alive(), "the end of what it started")
@@ -120,13 +120,13 @@ def test_killed_itself_it_leaves_nothing_behind(stage: Stage) -> None:
 def test_a_killed_process_is_started_again_without_what_it_left(stage: Stage) -> None:
     stage.write("one.py", STUBBORN)
     with stage.run("one") as terminal:
-        terminal.sees("hello")
+        terminal.shows("hello")
         first = terminal.find("one.py")
         family = [first, *first.children()]
         assert len(family) == 2
         first.send_signal(signal.SIGKILL)
-        terminal.sees("one was ended by SIGKILL: starting it again in 0.5 s")
-        terminal.sees(r"one \| hello", times=2)
+        terminal.shows("one was ended by SIGKILL: starting it again in 0.5 s")
+        terminal.shows(r"one \| hello", times=2)
         assert not {process.pid for process in family} & {p.pid for p in terminal.alive()}
 
 
@@ -134,33 +134,33 @@ def test_what_cannot_start_is_shown_and_waits_for_a_change(stage: Stage) -> None
     stage.write("one.py", "print('hello'\n")
     stage.write("two.py", POLITE)
     with stage.run("one", "two") as terminal:
-        terminal.sees(r"one \| SyntaxError")
-        terminal.sees("one ended with exit code 1: it starts again when a file changes")
-        terminal.sees(r"two \| hello")
+        terminal.shows(r"one \| SyntaxError")
+        terminal.shows("one ended with exit code 1: it starts again when a file changes")
+        terminal.shows(r"two \| hello")
         stage.write("one.py", POLITE)
-        terminal.sees(r"dev \| one.py changed: restarting")
-        terminal.sees(r"one \| hello")
-        terminal.sees(r"two \| hello", times=2)
+        terminal.shows(r"dev \| one.py changed: restarting")
+        terminal.shows(r"one \| hello")
+        terminal.shows(r"two \| hello", times=2)
 
 
 def test_a_shell_command_is_repeated_when_it_fails_and_not_on_a_change(stage: Stage) -> None:
     stage.write("one.py", POLITE)
     stage.write("two.sh", "echo run; test -e stop && exit 0; touch stop; exit 3")
     with stage.run("one", "two") as terminal:
-        terminal.sees("two ended with exit code 3: starting it again")
-        terminal.sees("two ended with exit code 0$")
+        terminal.shows("two ended with exit code 3: starting it again")
+        terminal.shows("two ended with exit code 0$")
         stage.write("one.py", POLITE + "\n")
-        terminal.sees(r"one \| hello", times=2)
+        terminal.shows(r"one \| hello", times=2)
         assert terminal.count(r"two \| run") == 2
 
 
 def test_two_changes_while_it_stops_start_it_once(stage: Stage) -> None:
     stage.write("one.py", STUBBORN)
     with stage.run("one") as terminal:
-        terminal.sees("hello")
+        terminal.shows("hello")
         stage.write("one.py", STUBBORN + "#")
-        terminal.sees("changed")
+        terminal.shows("changed")
         stage.write("one.py", STUBBORN + "##")
-        terminal.sees("changed", times=2)
-        terminal.sees("hello", times=2)
+        terminal.shows("changed", times=2)
+        terminal.shows("hello", times=2)
         assert len([p for p in terminal.alive() if "one.py" in p.cmdline()]) == 1

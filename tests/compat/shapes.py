@@ -51,9 +51,8 @@ class Shape:
     :param celery: what ``celery -A`` is given.
     :param flask: what ``flask --app`` is given.
     :param ours: the changes that put our import in the place of what was pasted or installed.
-    :param plain: the change that only imports us, for a Celery that stays Celery's own; none for
-        an application of an extension that is not installed here.
-    :param plain_celery: what ``celery -A`` is given then, if it is something else.
+    :param plain: the change that only imports us, for a Celery that stays Celery's own; one shape
+        has it for each way in which such a Celery gets its settings, and its tasks a context.
     :param ticks: whether it has a periodic task.
     :param urls: the names that the application reads broker and results from.
     """
@@ -64,7 +63,6 @@ class Shape:
     flask: str
     ours: tuple[Change, ...]
     plain: Change | None = None
-    plain_celery: str | None = None
     ticks: bool = True
     urls: tuple[str, str] = ("QUEUE_URL", "RESULTS_URL")
 
@@ -162,14 +160,8 @@ SHAPES = (
         "flask_module",
         flask_module,
         celery="example",  # whose `app` is the Flask application
-        plain_celery="example.celery_app",
         flask="example",
         ours=(("example.py", "from celery_setup", "from flask_celeriac"),),
-        plain=(
-            "celery_setup.py",
-            "from celery import",
-            "import flask_celeriac\nfrom celery import",
-        ),
     ),
     Shape(
         "flask_factory",
@@ -191,7 +183,6 @@ SHAPES = (
         celery="wsgi_app.celery",
         flask="wsgi_app",
         ours=(("main_app/app.py", "from .celery_setup", "from flask_celeriac"),),
-        plain=("main_app/celery_setup.py", CELERY_IMPORT, PLAIN_IMPORT),
     ),
     Shape(
         "old_names",
@@ -203,7 +194,6 @@ SHAPES = (
             ("src/__init__.py", FLASK_IMPORT, OUR_FUNCTION),
             ("src/__init__.py", "    init_celery(app)\n", "    celery_init_app(app, celery)\n"),
         ),
-        plain=("src/extensions.py", CELERY_IMPORT, PLAIN_IMPORT),
     ),
     Shape(
         "namespace",
@@ -244,7 +234,6 @@ SHAPES = (
                 "    celery_init_app(app, celery)\n",
             ),
         ),
-        plain=("app/__init__.py", CELERY_IMPORT, PLAIN_IMPORT),
     ),
     Shape(
         "longtask",

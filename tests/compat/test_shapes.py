@@ -17,6 +17,11 @@ from tests.compat.shapes import SHAPES, Change, Shape, Web
 from tests.support.processes import clean_environment, free_port, listens, running, wait_for
 
 HERE = Path(__file__).parent
+#: One for each place where URLs are named: the environment, an old name, the instance itself, and
+#: both kinds of name at once. That others are read as well is shown without processes, in
+#: ``tests/unit``.
+BY_URL_NAMES = ("flask_factory", "old_names", "autofinalize", "make_celery_update")
+BY_URL = [shape for shape in SHAPES if shape.name in BY_URL_NAMES]
 PLAIN = [shape for shape in SHAPES if shape.plain]
 
 
@@ -30,13 +35,14 @@ def test_with_our_import_and_no_url_it_runs_on_the_embedded_broker(
     assert "transport:   celeriac:///" in log
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("shape", BY_URL, ids=str)
 def test_with_our_import_its_url_is_where_it_goes(
     shape: Shape, tmp_path: Path, redis_url: str
 ) -> None:
     folder = copy(shape, tmp_path, shape.ours)
-    urls = dict.fromkeys(shape.urls, redis_url)
-    log = runs(shape, folder, ("celery", "-A", shape.celery, "worker"), **urls)
+    environ = dict.fromkeys(shape.urls, redis_url)
+    environ["TIME"] = "utc"  # the time zone of those that read it; may be in lower case
+    log = runs(shape, folder, ("celery", "-A", shape.celery, "worker"), **environ)
     assert "transport:   redis://" in log
 
 
@@ -45,16 +51,8 @@ def test_its_own_celery_reaches_the_embedded_broker_by_url(shape: Shape, tmp_pat
     assert shape.plain
     folder = copy(shape, tmp_path, [shape.plain])
     urls = dict.fromkeys(shape.urls, f"celeriac:///{tmp_path}/celeriac.db")
-    name = shape.plain_celery or shape.celery
-    log = runs(shape, folder, ("celery", "-A", name, "worker"), **urls)
+    log = runs(shape, folder, ("celery", "-A", shape.celery, "worker"), **urls)
     assert "transport:   celeriac:///" in log
-
-
-def test_a_time_zone_may_be_spelled_in_lower_case(tmp_path: Path) -> None:
-    shape = next(shape for shape in SHAPES if shape.name == "make_celery_update")
-    folder = copy(shape, tmp_path, shape.ours)
-    leave_urls_out(folder)
-    runs(shape, folder, ("celery", "-A", shape.celery, "worker"), TIME="utc")
 
 
 def copy(shape: Shape, to: Path, changes: tuple[Change, ...] | list[Change]) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,6 @@ def test_what_a_worker_is(system: System) -> None:
     assert "celery" in ask(system, "report")["ok"]
     assert ask(system, "conf")["task_acks_late"] is True
     assert isinstance(ask(system, "clock")["clock"], int)
-    assert isinstance(ask(system, "scheduled"), list)  # of what other tests have left, too
 
 
 def test_what_runs_and_what_waits(system: System) -> None:
@@ -67,6 +67,41 @@ def test_what_runs_and_what_waits(system: System) -> None:
     assert [result.get(timeout=LONG) for result in waiting] == [0, 2, 4]
     assert [result.get(timeout=LONG) for result in running] == ["waited"] * 2
     wait_for(lambda: ask(system, "active") == [], "nothing runs", LONG)
+
+
+def test_what_is_scheduled(system: System) -> None:
+    soon = datetime.now(timezone.utc) + timedelta(hours=1)
+    later = system.add.apply_async((1, 2), {}, eta=soon + timedelta(hours=1))
+    sooner = system.add.apply_async((1,), {"y": 2}, eta=soon)
+
+    def scheduled() -> dict[str, Any]:
+        return {each["request"]["id"]: each for each in ask(system, "scheduled")}
+
+    found = wait_for(lambda: (all_ := scheduled()).keys() >= {sooner.id, later.id} and all_, "both")
+    request = found[sooner.id].pop("request")
+    assert found[sooner.id] == {"eta": soon.isoformat(), "priority": 6}
+    assert request.pop("delivery_info") == {
+        "exchange": "",
+        "routing_key": "celery",
+        "priority": 0,
+        "redelivered": False,
+    }
+    assert request == {
+        "id": sooner.id,
+        "name": "add",
+        "type": "add",
+        "args": [1],
+        "kwargs": {"y": 2},
+        "hostname": WORKER,
+        "time_start": None,
+        "acknowledged": False,
+        "worker_pid": None,
+    }
+    [state, asked] = ask(system, "query_task", [sooner.id, "unheard of"])[sooner.id]
+    assert (state, asked["id"], asked["kwargs"]) == ("scheduled", sooner.id, {"y": 2})
+    assert sooner.id not in {task["id"] for task in ask(system, "reserved")}
+    sooner.revoke()
+    later.revoke()
 
 
 def test_what_was_revoked(system: System) -> None:

@@ -11,15 +11,7 @@ import pytest
 from tests.support.examples import EXAMPLES, SYSTEMS, Example, new_system
 from tests.support.flow import arrows
 from tests.support.processes import Running, wait_for
-
-#: What waits in the queue is looked at and put back.
-LOOK = """
-from make_celery import celery_app
-with celery_app.connection_for_read() as connection, connection.SimpleQueue("celery") as queue:
-    message = queue.get(timeout=60)
-    print(message.headers["task"], message.headers["id"], message.payload[0])
-    message.requeue()
-"""
+from tests.support.queues import only_task_in
 
 
 class OneTask:
@@ -35,9 +27,8 @@ class OneTask:
         assert self.state() == "PENDING"
 
     def is_in_the_queue(self) -> None:
-        look = self.example.start("python", "-c", LOOK)
-        assert look.ends() == 0, look.output
-        assert f"task_app.tasks.add {self.id} [2, 40]" in look.output
+        waiting = only_task_in(self.example.broker_url)
+        assert waiting == ("task_app.tasks.add", self.id, [2, 40])
         assert self.state() == "PENDING"
 
     def is_received(self) -> None:

@@ -12,23 +12,11 @@ import redis
 from tests.support.examples import EXAMPLES, Example, System, dead_system, named_by_url
 from tests.support.flow import arrows
 from tests.support.mail import Mailbox, smtp_server
-from tests.support.processes import wait_for
+from tests.support.processes import Running, wait_for
+from tests.support.queues import counted
 
 # An hour, so that what waits for its next attempt can be looked at.
 APP = "app:create_app(RETRY_SECONDS=3600)"
-
-MESSAGES = """
-from amqp.exceptions import ChannelError
-from make_celery import celery
-
-with celery.connection_for_read() as connection:
-    for name in ("mail", "celery"):
-        try:
-            queue = connection.channel().queue_declare(name, passive=True)
-            print(name, queue.message_count)
-        except ChannelError:
-            print(name, 0)
-"""
 
 STORED = """
 import sys
@@ -64,8 +52,7 @@ def python(example: Example, code: str, *arguments: str) -> str:
 
 def messages(example: Example) -> dict[str, int]:
     """How many messages wait in which queue."""
-    lines = python(example, MESSAGES).splitlines()
-    return {name: int(count) for name, count in map(str.split, lines)}
+    return counted(example.broker_url, "mail", "celery")
 
 
 # --- one task on its way ------------------------------------------------------------------------
@@ -78,6 +65,7 @@ class Journey:
         self.example = example
         self.mailbox = mailbox
         self.location = ""
+        self.worker: Running | None = None
 
     @property
     def task_id(self) -> str:
@@ -95,10 +83,10 @@ class Journey:
         assert self.outcome() == {"id": self.task_id, "state": "PENDING"}
 
     def broker_to_worker(self) -> None:
-        worker = self.example.worker(
+        self.worker = self.example.worker(
             "-Q", "mail", "-P", "solo", celery="make_celery", FLASK_RETRY_SECONDS="3600"
         )
-        worker.sees(f"Task app.tasks.send_email[{self.task_id}] received")
+        self.worker.sees(f"Task app.tasks.send_email[{self.task_id}] received")
 
     def worker_to_recipient(self) -> None:
         (mail,) = self.mailbox.wait_for(1)
@@ -106,8 +94,10 @@ class Journey:
         assert mail.get_content().strip() == "On my way"
 
     def worker_to_backend(self) -> None:
-        wait_for(lambda: python(self.example, STORED, self.task_id) == "SUCCESS", "a result")
-        assert messages(self.example) == {"mail": 0, "celery": 0}
+        assert self.worker is not None
+        self.worker.sees(f"Task app.tasks.send_email[{self.task_id}] succeeded")
+        assert python(self.example, STORED, self.task_id) == "SUCCESS"
+        wait_for(lambda: not any(messages(self.example).values()), "the queues to be empty")
 
     def backend_to_flask(self) -> None:
         assert self.outcome()["state"] == "SUCCESS"

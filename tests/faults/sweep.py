@@ -7,14 +7,13 @@ the file is whole, and a worker that is started again finishes what is left.
 from __future__ import annotations
 
 import random
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from flask_celeriac import sqlite
-from tests.faults.victim import PATIENCE, Victim, victim
+from tests.faults.tracing import PATIENCE, Fault, count, counting
+from tests.faults.victim import Victim, victim
 from tests.system.killing import look_into
 from tests.system.ledger import Ledger, Story
 from tests.system.tasks import client
@@ -27,45 +26,16 @@ FAILING = ("pwrite64", "fdatasync", "ftruncate")
 LONG = 8
 
 
-@dataclass(frozen=True)
-class Fault:
-    """What happens to which call."""
-
-    call: str
-    what: str
-    when: str
-
-    @property
-    def options(self) -> tuple[str, ...]:
-        return (
-            "-e",
-            f"trace={self.call}",
-            "-e",
-            f"inject={self.call}:{self.what}:when={self.when}",
-        )
-
-    def __str__(self) -> str:
-        return f"{self.call} {self.what} when={self.when}"
-
-
 Choose = Callable[[Counter[str], int, int], list[Fault]]
 
 
 def count_calls(folder: Path) -> Counter[str]:
     """How many of each call there are when nothing is wrong, in the thread that makes most."""
-    calls = sorted({*KILLED_AT, *FAILING})
     url = _new(folder)
-    with victim(folder, url, TASKS, ("-e", f"trace={','.join(calls)}")) as process:
+    with victim(folder, url, TASKS, counting([*KILLED_AT, *FAILING])) as process:
         process.wait_done_or_dead()
         process.stop()
-    threads: Counter[tuple[str, str]] = Counter()
-    for line in (folder / "trace").read_text(errors="replace").splitlines():
-        if found := re.match(r"(\d+)\s+(\w+)\(", line):
-            threads[found[1], found[2]] += 1
-    most: Counter[str] = Counter()
-    for (_, call), number in threads.items():
-        most[call] = max(most[call], number)
-    return most
+    return count(process.trace)
 
 
 def kills(counts: Counter[str], seed: int, runs: int) -> list[Fault]:
@@ -73,7 +43,7 @@ def kills(counts: Counter[str], seed: int, runs: int) -> list[Fault]:
     return [
         Fault(call, "signal=SIGKILL", str(at))
         for call in KILLED_AT
-        for at in _chosen(counts[call], seed, runs)
+        for at in chosen(counts[call], seed, runs)
     ]
 
 
@@ -83,11 +53,12 @@ def errors(counts: Counter[str], seed: int, runs: int) -> list[Fault]:
         Fault(call, f"error={error}", f"{at}..{at + LONG}")
         for call in FAILING
         for error in ("EIO", "ENOSPC")
-        for at in _chosen(counts[call], seed, runs)
+        for at in chosen(counts[call], seed, runs)
     ]
 
 
-def _chosen(count: int, seed: int, runs: int) -> list[int]:
+def chosen(count: int, seed: int, runs: int) -> list[int]:
+    """Some of the numbers from one to ``count``, all of them if there are runs enough."""
     every = range(1, count + 1)
     return sorted(random.Random(seed).sample(every, min(runs, len(every))))
 

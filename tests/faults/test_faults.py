@@ -19,18 +19,22 @@ from flask_celeriac import sqlite, sqlite_opening
 from flask_celeriac.errors import StorageError, StorageUnavailableError
 from flask_celeriac.examination import examine
 from tests.broker.messages import Receiver, put, size
-from tests.faults import sweep, victim
+from tests.faults import statements, stops, sweep, tracing
 from tests.faults.hammer import hammer
 from tests.system.other import Other
 
-needs_strace = pytest.mark.skipif(bool(victim.missing()), reason=str(victim.missing()))
+needs_strace = pytest.mark.skipif(bool(tracing.missing()), reason=str(tracing.missing()))
 
 
 @pytest.fixture
 def seed() -> int:
     seed = random.SystemRandom().randrange(1_000_000)
-    print(f"seed {seed}: python -m tests.faults kill errors --scale 0.0025 --seed {seed}")
+    print(f"seed {seed}: python -m tests.faults --scale 0.0025 --seed {seed}")
     return seed
+
+
+def one_kill(counts: Counter[str], seed: int, runs: int) -> list[sweep.Fault]:
+    return random.Random(seed).sample(sweep.kills(counts, seed, runs), 1)
 
 
 def two_errors(counts: Counter[str], seed: int, runs: int) -> list[sweep.Fault]:
@@ -40,11 +44,28 @@ def two_errors(counts: Counter[str], seed: int, runs: int) -> list[sweep.Fault]:
 @needs_strace
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("choose", [sweep.kills, two_errors], ids=["kill", "errors"])
+@pytest.mark.parametrize("choose", [one_kill, two_errors], ids=["kill", "errors"])
 def test_no_acknowledged_task_is_lost_to_a_fault_at_a_system_call(
     tmp_path: Path, seed: int, choose: sweep.Choose
 ) -> None:
     assert sweep.sweep(tmp_path / "sweep", seed, 1, choose, print) == []
+
+
+@needs_strace
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("choose", [statements.kills, statements.errors], ids=["kill", "errors"])
+def test_a_statement_happens_as_a_whole_or_is_refused(
+    tmp_path: Path, seed: int, choose: statements.Choose
+) -> None:
+    assert statements.sweep(tmp_path / "sweep", seed, 0.005, choose, print) == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_worker_that_stops_gives_back_what_it_claimed_ahead(tmp_path: Path, seed: int) -> None:
+    stop = random.Random(seed).choice(stops.EVERY)
+    assert stops.sweep(tmp_path / "stop", seed, [stop], 1, print) == []
 
 
 @pytest.mark.slow

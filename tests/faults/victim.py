@@ -3,40 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
-import shutil
 import signal
-import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator, Sequence
-from functools import cache
 from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
 
+from tests.faults import tracing
+from tests.faults.tracing import PATIENCE
 from tests.system.ledger import Ledger, Story
 from tests.system.tasks import LEDGER, make_app
 from tests.system.workers import _context, environment, wait_for
 
-#: prctl(2): let any process of this user trace this one, where that is restricted.
-_PR_SET_PTRACER, _PR_SET_PTRACER_ANY = 0x59616D61, -1
-#: How long anything here may take on a machine that does other things too.
-PATIENCE = 120.0
 WORKER = ("worker", "-l", "INFO", "-P", "solo", "-c", "1", "--without-gossip", "--without-mingle")
-
-
-@cache
-def missing() -> str | None:
-    """Why system calls cannot be interfered with here, None if they can."""
-    if sys.platform != "linux" or not shutil.which("strace"):
-        return "not tested: strace is not there, `apt-get install strace` brings it"
-    with tempfile.TemporaryFile() as said:
-        command = ("strace", "-qq", "-e", "inject=getpid:error=EIO:when=1..2", "true")
-        tried = subprocess.run(command, stderr=said, stdout=said, check=False)
-        said.seek(0)
-        text = said.read().decode()
-    return f"not tested: strace may not trace here: {text.strip()}" if tried.returncode else None
 
 
 def live(env: dict[str, str], log: str, url: str, count: int, pipe: Pipe) -> None:
@@ -47,7 +26,7 @@ def live(env: dict[str, str], log: str, url: str, count: int, pipe: Pipe) -> Non
     descriptor = os.open(log, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
-    ctypes.CDLL(None).prctl(_PR_SET_PTRACER, _PR_SET_PTRACER_ANY, 0, 0, 0)
+    tracing.allow()
     pipe.send("ready")
     pipe.recv()
     ledger = Ledger(os.environ[LEDGER])
@@ -79,25 +58,14 @@ class Victim:
         theirs.close()
         assert self.process.pid is not None
         self.pid = self.process.pid
-        self._strace: subprocess.Popen[bytes] | None = None
+        self._tracer: tracing.Tracer | None = None
 
     def go(self) -> None:
         assert self.pipe.poll(PATIENCE), "the process did not start"
         self.pipe.recv()
         if self._options:
-            command = ["strace", "-f", "-qq", "-o", str(self.trace), *self._options]
-            self._strace = subprocess.Popen([*command, "-p", str(self.pid)])
-            wait_for(lambda: self._traced() or self._strace_ended(), "traced", PATIENCE)
+            self._tracer = tracing.Tracer(self.pid, self._options, self.trace)
         self.pipe.send("go")
-
-    def _traced(self) -> bool:
-        status = Path(f"/proc/{self.pid}/status").read_text()
-        return "TracerPid:\t0\n" not in status
-
-    def _strace_ended(self) -> bool:
-        assert self._strace is not None
-        assert self._strace.poll() is None, "strace ended"
-        return False
 
     @property
     def alive(self) -> bool:
@@ -133,8 +101,8 @@ class Victim:
         self.process.join()
         self.process.close()
         self.pipe.close()
-        if self._strace is not None:
-            self._strace.wait(PATIENCE)
+        if self._tracer is not None:
+            self._tracer.wait()
 
 
 @contextlib.contextmanager

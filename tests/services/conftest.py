@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from celery.contrib.testing.worker import start_worker
+from celery.worker import state
 from flask import Flask
 from kombu import pools
 
@@ -27,7 +28,10 @@ def make_app(tmp_path: Path) -> Iterator[MakeApp]:
 
     def make(name: str = "shop", **config: Any) -> Flask:
         app = Flask(name, instance_path=str(tmp_path / name))
-        app.config["CELERY"] = {"result_backend": "cache+memory://", **config.pop("CELERY", {})}
+        settings = config.pop("CELERY", {})
+        if settings.get("broker_url"):  # and results would be on Redis, or nowhere
+            settings = {"result_backend": "cache+memory://", **settings}
+        app.config["CELERY"] = settings
         app.config.update(config)
         return app
 
@@ -41,6 +45,9 @@ def working(app: Flask, pool: str = "solo", **options: Any) -> Iterator[None]:
     celery = app.extensions["celery"]
     with start_worker(celery, pool=pool, perform_ping_check=False, **options):
         yield
+        # It ends when its event loop looks, which is once a second unless something comes.
+        state.should_terminate = 0
+        celery.control.heartbeat()
 
 
 class Worker:
@@ -53,6 +60,7 @@ class Worker:
                 [sys.executable, "-m", "celery", "-A", app, "worker",
                  "--without-gossip", "--without-mingle", *options],
                 cwd=folder, stdout=log, stderr=log, env={**os.environ, **environ},
+                start_new_session=True,
             )  # fmt: skip
 
     @property
@@ -67,14 +75,15 @@ class Worker:
             time.sleep(0.05)
 
     def stop(self) -> None:
+        """Let it end well."""
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(timeout=20)
+
+    def kill(self) -> None:
+        """End it and its pool at once; a pool takes seconds to end well."""
         if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        try:
-            self.process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-            raise
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
 
 
 @pytest.fixture
@@ -90,7 +99,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Worker]]:
 
     yield begin
     for worker in workers:
-        worker.stop()
+        worker.kill()
 
 
 @pytest.fixture

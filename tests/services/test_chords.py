@@ -27,7 +27,6 @@ def test_what_a_killed_worker_left_behind(
 ) -> None:
     monkeypatch.setattr(chords, "INTERVAL", 0.05)
     app = make_app()
-    del app.config["CELERY"]["result_backend"]
     celeriac.init_app(app)
     celery: Celery[Any] = app.extensions["celery"]
     with app.app_context():

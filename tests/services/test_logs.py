@@ -45,14 +45,15 @@ def lines(output: str, text: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "configure",
+    ("pool", "configure"),
     [
-        "",
-        "app.logger.setLevel('INFO'); app.logger",  # Flask has given it a handler by now
-        "app.debug = True; app.logger",
+        ("prefork", ""),
+        ("solo", ""),
+        # Flask has given it a handler by now.
+        ("prefork", "app.logger.setLevel('INFO'); app.logger"),
+        ("solo", "app.debug = True; app.logger"),
     ],
 )
-@pytest.mark.parametrize("pool", ["prefork", "solo"])
 def test_each_line_once_with_the_tasks_id(
     start: Callable[..., Worker], run: Callable[..., str], pool: str, configure: str
 ) -> None:

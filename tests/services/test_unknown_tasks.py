@@ -41,7 +41,6 @@ def forgets() -> None:
 def make(make_app: MakeApp) -> Callable[..., Flask]:
     def make(**config: Any) -> Flask:
         app = make_app(**config)
-        del app.config["CELERY"]["result_backend"]
         celeriac.init_app(app)
         return app
 
@@ -124,7 +123,6 @@ def test_a_state_in_a_database_beside_the_file(
 )
 def test_where_nobody_can_tell(make_app: MakeApp, settings: dict[str, Any]) -> None:
     app = make_app()
-    del app.config["CELERY"]["result_backend"]
     app.config["CELERY"].update(settings)
     celeriac.init_app(app)
     with app.app_context():

@@ -87,6 +87,7 @@ class Example:
     :param app: the Flask application, as for ``flask --app``.
     :param settings: more environment variables, for every process.
     :ivar port: a free one, for the web server.
+    :ivar broker: the broker's URL; None for the embedded one.
     """
 
     def __init__(
@@ -96,6 +97,7 @@ class Example:
         shutil.copytree(EXAMPLES / name, self.folder, ignore=LEFT_BY_RUNNING)
         self.environ = clean_environment(**system.environ, **settings)
         self.app = app
+        self.broker = system.environ.get("CELERY_BROKER_URL")
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._processes = ExitStack()
@@ -146,7 +148,9 @@ class Example:
 
         :param celery: start it with ``celery -A``, naming this, instead of ``flask celery``.
         """
-        worker = self.start(*self._celery("worker", celery), *options, **settings)
+        # It would wait a second for the answers of other workers.
+        alone = ("--without-mingle", "--without-gossip")
+        worker = self.start(*self._celery("worker", celery), *alone, *options, **settings)
         worker.sees(" ready.")
         return worker
 
@@ -160,6 +164,14 @@ class Example:
         if celery is None:
             return ("flask", "--app", self.app, "celery", command)
         return ("celery", "-A", celery, command, "--loglevel", "INFO")
+
+    @property
+    def broker_url(self) -> str:
+        """Where another client finds the broker, once the example has used it."""
+        if self.broker is not None:
+            return self.broker
+        (file,) = self.folder.rglob("celeriac.db")
+        return f"celeriac:///{file}"
 
     def get(self, path: str, **options: Any) -> requests.Response:
         return self.request("GET", path, **options)

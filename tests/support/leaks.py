@@ -15,6 +15,8 @@ import psutil
 import pytest
 
 MARK = "CELERIAC_TEST_RUN"
+#: Seconds for a process that was told to stop, and is on its way out.
+GRACE = 5.0
 #: Python's own helpers live as long as the process that used `multiprocessing`.
 HELPERS = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
 
@@ -29,8 +31,7 @@ def _nothing_left_behind() -> Iterator[None]:
     finally:
         del os.environ[MARK]
     left = leftovers(mark)
-    # A process that was told to stop may still be on its way out.
-    _, alive = psutil.wait_procs(left, timeout=5)
+    _, alive = psutil.wait_procs(left, timeout=GRACE)
     complaints = [describe(process) for process in alive]
     for process in alive:
         process.kill()

@@ -17,6 +17,7 @@ from typing import TypeVar
 
 import psutil
 
+from tests.support import leaks
 from tests.support.leaks import MARK
 
 #: Generous: the machine may be busy with other tests. Nothing waits longer than it has to.
@@ -139,7 +140,7 @@ class Running:
         except subprocess.TimeoutExpired:
             pass
         else:
-            _, left = psutil.wait_procs(self.alive(), timeout=5)
+            _, left = psutil.wait_procs(self.alive(), timeout=leaks.GRACE)
             if not left:
                 return code
         left = self.alive()

@@ -37,7 +37,11 @@ CLEAN = """
 @pytest.fixture
 def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    pytester.makeconftest("from tests.support.leaks import _nothing_left_behind")
+    pytester.makeconftest(
+        "from tests.support import leaks\n"
+        "from tests.support.leaks import _nothing_left_behind\n"
+        "leaks.GRACE = 0.1\n"
+    )
     return pytester
 
 

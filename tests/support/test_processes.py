@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.support import leaks
 from tests.support.processes import Running, clean_environment, running
 
 SLEEP = "import time; print('here', 42, flush=True); time.sleep(600)"
@@ -49,7 +50,8 @@ def test_an_early_end_is_told_with_the_output(tmp_path: Path) -> None:
         ended.sees("ready")
 
 
-def test_an_orphan_is_told_and_ended(tmp_path: Path) -> None:
+def test_an_orphan_is_told_and_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leaks, "GRACE", 0.1)
     kept: list[Running] = []
     with (
         pytest.raises(AssertionError, match="left"),

@@ -16,11 +16,13 @@ from flask_celeriac.database import engine_for
 from tests.system.ledger import Ledger
 
 #: The environment of the processes under test: their broker, their result backend if that is
-#: elsewhere, their ledger, and how many seconds a lease lasts for tests that outlast it.
+#: elsewhere, their ledger, how many seconds a lease lasts for tests that outlast it, and how many
+#: a worker that is stopped at once gives its tasks.
 URL = "CELERIAC_TEST_URL"
 BACKEND = "CELERIAC_TEST_BACKEND"
 LEDGER = "CELERIAC_TEST_LEDGER"
 LEASE = "CELERIAC_TEST_LEASE"
+SOFT = "CELERIAC_TEST_SOFT_SHUTDOWN"
 
 #: As a Flask application on the embedded broker has them.
 SETTINGS = {
@@ -37,6 +39,8 @@ SETTINGS = {
 def make_app(url: str, *, broker: str | None = None) -> Celery:
     app = Celery("tests", broker=broker or url, backend=url, set_as_current=False)
     app.conf.update(SETTINGS)
+    for step in ("cold:ColdStop", "pool_watch:PoolWatch"):  # as a Flask application's has
+        app.steps["worker"].add(f"flask_celeriac.worker.{step}")
     register(app)
     return app
 

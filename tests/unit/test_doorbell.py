@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+import select
 import stat
 import threading
 import time
@@ -37,6 +39,18 @@ def test_a_bell_is_rung_from_another_process(directory: str) -> None:
     with Other(ring, directory) as other:
         assert bell.wait(20)
         assert other.receive() == "rung"
+    assert not bell.wait(0)
+    bell.close()
+
+
+def test_a_bell_is_heard_where_eventlet_has_taken_poll_away(
+    directory: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(select, "poll")
+    bell = Bell(directory, "mine")
+    assert not bell.wait(0)
+    Ringer(directory).ring_all()
+    assert bell.wait(5)
     assert not bell.wait(0)
     bell.close()
 
@@ -90,6 +104,18 @@ def test_a_dead_processs_bell_is_removed(directory: str) -> None:
 def test_nobody_to_ring_is_no_error(directory: str) -> None:
     Ringer(directory).ring_all()
     Ringer(directory).ring("nobody")
+
+
+def test_too_many_open_files_are_no_error(directory: str) -> None:
+    """What is put is in the file by then; a worker finds it when it looks the next time."""
+    bell = Bell(directory, "bell")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        Ringer(directory).ring_all()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    bell.close()
 
 
 def test_a_name_that_is_taken_is_an_error(directory: str) -> None:

@@ -29,6 +29,25 @@ def count(file: sqlite.File) -> int:
         return int(db.execute("SELECT count(*) FROM t").fetchall()[0][0])
 
 
+def test_a_transaction_that_cannot_be_rolled_back_leaves_no_connection_behind(
+    tmp_path: Path,
+) -> None:
+    """Another one would find it open, and fail, and so would every one after that."""
+    file = sqlite.file_at(str(tmp_path / "celeriac.db"))
+
+    def refuse(operation: int, name: str | None, *_: object) -> int:
+        rolls_back = operation == apsw.SQLITE_TRANSACTION and name == "ROLLBACK"
+        return apsw.SQLITE_DENY if rolls_back else apsw.SQLITE_OK
+
+    with pytest.raises(KeyError), file.transaction() as db:
+        db.execute("CREATE TABLE here (x)")
+        db.authorizer = refuse
+        raise KeyError
+    with file.transaction() as db:
+        assert db.execute("SELECT count(*) FROM sqlite_schema").fetchone() == (0,)
+    file.close()
+
+
 def test_the_sqlite_library_has_no_wal_reset_bug() -> None:
     version = tuple(int(part) for part in apsw.sqlite_lib_version().split("."))
     assert version >= (3, 51, 3)

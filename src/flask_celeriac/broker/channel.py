@@ -7,6 +7,8 @@ import time
 from queue import Empty
 from typing import TYPE_CHECKING, Any
 
+from .. import fork_gate
+from ..errors import StorageError
 from . import queries, template
 from .batch import Batch
 from .claims import Claims
@@ -14,6 +16,8 @@ from .envelope import pack, unpack
 from .topology import Topology, virtual
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .transport import Transport
 
 
@@ -120,11 +124,17 @@ class Channel(Topology):
         super().basic_cancel(consumer_tag)
         if queue is None:
             return
-        self.claims.give_back(queue)
         self.no_ack.discard(queue)
-        member = self.claims.join()
-        with self.store.file.transaction() as db:
-            queries.remove_consumer(db, member.id, consumer_tag, queue)
+        if fork_gate.is_inside():  # in a signal handler, above a transaction: close() will do it
+            return
+        try:
+            self.claims.give_back(queue)
+            member = self.claims.join()
+            with self.store.file.transaction() as db:
+                queries.remove_consumer(db, member.id, consumer_tag, queue)
+        except StorageError:
+            if not self.closed:  # else close() goes on, and leaves in any case
+                raise
 
     def _get(self, queue: str, timeout: float | None = None) -> dict[str, Any]:
         """One message, for ``basic_get``."""
@@ -154,6 +164,10 @@ class Channel(Topology):
         else:
             self._transport.turn_soon()
 
+    def turn_later(self, seconds: float) -> None:
+        """Take a turn when some time has passed, if none comes before that."""
+        self._transport.turn_later(seconds)
+
     def look(self) -> None:
         """There may be messages to claim."""
         self.claims.look = True
@@ -162,6 +176,16 @@ class Channel(Topology):
         """Whether a consumed queue has a ready message."""
         with self.store.file.connection() as db:
             return any(queries.any_ready(db, queue) for queue in self._active_queues)
+
+    def waiting_messages(self, limit: int, task_ids: Sequence[str] | None = None) -> list[Any]:
+        """Messages of the consumed queues whose time has not come, to look at: none is claimed.
+
+        :param limit: how many at most, those that are due first.
+        :param task_ids: only those of these tasks, None for all.
+        """
+        with self.store.file.connection() as db:
+            rows = queries.waiting(db, sorted(self._active_queues), limit, task_ids)
+        return [self.message_to_python(unpack(row, queries.tag_of(row.id, 0))) for row in rows]
 
     def close(self) -> None:
         """Write what is settled, give back what is not, and leave."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..backlog import backlog_at
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 BATCH = 64
 #: Seconds of work that may be held ahead.
 HOLD = 0.005
+#: Seconds an ack waits for a claim to share a transaction with, where tasks are short.
+LINGER = 0.001
 #: Seconds a turn may take before the event loop sees to other things.
 TURN = 0.01
 
@@ -50,6 +52,14 @@ class _Settled(NamedTuple):
     results: list[Claim]
 
 
+class _Claimed(NamedTuple):
+    """What a transaction wrote, took out and claimed for a channel."""
+
+    settled: _Settled
+    taken: deque[Held]
+    held: deque[Held]
+
+
 class Claims:
     """What a channel has claimed from its file.
 
@@ -68,6 +78,8 @@ class Claims:
         self._guard = Guard(self.relieve, self._progress)
         self._rotation = 0
         self._settled = 0
+        #: When the oldest ack that is not written came.
+        self._acked_since = 0.0
         #: When the last claim was made, what had been settled by then, and what a message takes.
         self._claimed_at, self._settled_before, self._pace = time.monotonic(), 0, 1.0
         #: Whether there may be messages to claim.
@@ -98,6 +110,8 @@ class Claims:
 
     def settle(self, tag: str, *, release: bool) -> None:
         """Note that a claim ended; it is written with the next transaction."""
+        if not (release or self._acked):
+            self._acked_since = time.monotonic()
         (self._released if release else self._acked).append(queries.claim_of(tag))
         self._settled += 1
         if release:
@@ -151,13 +165,17 @@ class Claims:
         """Whether another turn would do something."""
         if self._ahead:
             return self._has_room()
-        if self._acked or self._released:
+        if self.wants_more():
             return True
-        return self.look and self.can_claim()
+        return bool(self._acked or self._released) and not self._may_wait()
 
     def has_more(self) -> bool:
         """Whether the event loop should come back at once."""
         return self._inline or self.has_work()
+
+    def wants_more(self) -> bool:
+        """Whether the next turn claims."""
+        return not self._ahead and self.look and self.can_claim()
 
     def can_claim(self) -> bool:
         """Whether there are consumers with room for another message."""
@@ -167,27 +185,40 @@ class Claims:
     def _has_room(self) -> bool:
         return bool(self._channel.qos.can_consume())
 
+    def _may_wait(self) -> bool:
+        """Whether what was settled is left to the next claim.
+
+        That is near where tasks are short: when one of those that are out ends, or when the caller
+        who got the result sends another. Should it not come, a timer or the guard writes.
+        """
+        if (
+            not self._in_loop
+            or self._pace >= HOLD
+            or self._released
+            or self._backlog
+            or not self._channel._active_queues
+        ):
+            return False
+        if self.look:
+            return not self._has_room()
+        return time.monotonic() - self._acked_since < LINGER
+
     def _round(self) -> int:
         if self._ahead:
             return self._deliver_held() if self._has_room() else 0
-        if not (self.look and self.can_claim()):
+        if self.wants_more():
+            return claim_together([self])
+        if not self._may_wait():
             self.flush()
-            return 0
-        token = self.join().next_claim()
-        self.look = False
-        try:
-            with self._writing:
-                with self._store.file.transaction() as db:
-                    settled = self._write(db)
-                    taken, held = self._claim(db, token)
-                self._forget(settled)
-        except BaseException:
-            self.look = True
-            raise
-        if settled.released:
-            self.look = True
-        self._ahead.extend(held)  # not before the claims are committed
-        return self._deliver(taken, no_ack=True) + self._deliver_held()
+        elif self._acked:
+            self._guard.watch()
+            if not self.look:
+                self._channel.turn_later(LINGER)
+        return 0
+
+    def _write_and_claim(self, db: apsw.Connection, token: int) -> _Claimed:
+        settled = self._write(db)
+        return _Claimed(settled, *self._claim(db, token))
 
     def _claim(self, db: apsw.Connection, token: int) -> tuple[deque[Held], deque[Held]]:
         """Take out what needs no acknowledgement, and claim what does, from each queue."""
@@ -195,8 +226,7 @@ class Claims:
         held: deque[Held] = deque()
         channel = self._channel
         queues = channel._active_queues
-        if any(channel.ttls.get(queue) for queue in queues):
-            queries.expire(db, time.time())
+        queries.expire(db, time.time())
         room = channel.qos.can_consume_max_estimate()
         left = BATCH if room is None else min(BATCH, room + (self._allowance() if room else 0))
         self._rotation += 1
@@ -241,6 +271,10 @@ class Claims:
                     queue, row, token = held.popleft()
                 except IndexError:  # the guard gave them back
                     break
+                if not no_ack and self.join().may_have_lost(token):
+                    self._released.append((row.id, token))  # unless somebody has it
+                    self.look = True
+                    continue
                 message = unpack(row, queries.tag_of(row.id, token))
                 self._channel.connection._deliver(message, queue)
                 delivered += 1
@@ -294,12 +328,47 @@ class Claims:
         for tag in outstanding:
             self._released.append(queries.claim_of(tag))
         try:
-            self.give_back()
             self.flush(results=True)
+            self.give_back()
         finally:
             if self._member is not None:
                 member, self._member = self._member, None
                 member.leave()
+
+
+def claim_together(
+    these: Sequence[Claims], also: Callable[[apsw.Connection], object] | None = None
+) -> int:
+    """Write what was settled and claim, for channels of one connection in one transaction.
+
+    :param these: each delivers what it got before the next one does.
+    :param also: what else to do in that transaction.
+    :return: how many messages were delivered.
+    """
+    tokens = [claims.join().next_claim() for claims in these]
+    for claims in these:
+        claims.look = False
+    try:
+        with these[0]._writing:
+            with these[0]._store.file.transaction() as db:
+                pairs = zip(these, tokens, strict=True)
+                outcomes = [claims._write_and_claim(db, token) for claims, token in pairs]
+                if also is not None:
+                    also(db)
+            for claims, outcome in zip(these, outcomes, strict=True):
+                claims._forget(outcome.settled)
+    except BaseException:
+        for claims in these:
+            claims.look = True
+        raise
+    for claims, outcome in zip(these, outcomes, strict=True):
+        if outcome.settled.released:
+            claims.look = True
+        claims._ahead.extend(outcome.held)  # not before the claims are committed
+    delivered = 0
+    for claims, outcome in zip(these, outcomes, strict=True):
+        delivered += claims._deliver(outcome.taken, no_ack=True) + claims._deliver_held()
+    return delivered
 
 
 def _none() -> int:

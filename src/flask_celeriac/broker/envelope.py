@@ -44,11 +44,24 @@ def pack(queue: str, message: dict[str, Any], priority: int, ttl: float | None) 
         headers.get("id"),
         headers.get("task"),
         _due(headers.get("eta"), now),
-        None if ttl is None else now + ttl,
+        # Of a task with `expires`, a worker says that it came too late: it has to see it.
+        _expires(None if headers.get("expires") else properties.get("expiration"), ttl, now),
         now,
         text,
         message["body"],
     )
+
+
+def _expires(expiration: Any, ttl: float | None, now: float) -> float | None:
+    """When a message is too old to be delivered, None for never.
+
+    :param expiration: the message's own limit in milliseconds, as AMQP names it; a string.
+    :param ttl: the queue's limit in seconds.
+    """
+    limits = [] if ttl is None else [ttl]
+    if expiration is not None:
+        limits.append(float(expiration) / 1000)
+    return now + min(limits) if limits else None
 
 
 def _due(eta: Any, now: float) -> float | None:

@@ -12,9 +12,10 @@ import logging
 import os
 import threading
 
-from .. import liveness
+from .. import fork_gate, liveness
 from ..checkpoint import Checkpointer
 from ..errors import StorageError
+from ..sqlite_errors import explain_system
 from . import queries
 from .store import Store
 
@@ -24,6 +25,16 @@ LEASE = 60.0
 logger = logging.getLogger(__name__)
 _members: dict[tuple[int, str], Member] = {}
 _lock = threading.Lock()
+
+
+def _begin_child() -> None:
+    """In a forked child: it claims nothing yet, whoever was about to join in the parent."""
+    global _lock
+    _lock = threading.Lock()
+    _members.clear()
+
+
+fork_gate.in_child(_begin_child)
 
 
 class Member:
@@ -36,27 +47,53 @@ class Member:
         self.store = store
         self._users = 0
         self._count = itertools.count(1)
+        #: The claim made last, and the last one that others may have been given since.
+        self._last = self._lost = 0
         self._left = threading.Event()
-        self.lock = liveness.LifeLock(store.locks)
-        with store.file.transaction() as db:
-            self.id = queries.add_process(
-                db, os.getpid(), self.lock.name, liveness.uptime() + LEASE
-            )
+        try:
+            self.lock = liveness.LifeLock(store.locks)
+        except OSError as error:
+            raise explain_system(error, store.locks) from error
+        self._lease = liveness.uptime() + LEASE
+        try:
+            with store.file.transaction() as db:
+                self.id = queries.add_process(db, os.getpid(), self.lock.name, self._lease)
+        except BaseException:
+            self.lock.close()
+            raise
         self._checkpointer = Checkpointer(store.file)
         thread = threading.Thread(target=self._keep_lease, name="celeriac-lease", daemon=True)
         thread.start()
 
     def next_claim(self) -> int:
-        """A claim number that was never given out before."""
-        return queries.claim_token(self.id, next(self._count))
+        """A claim number that was never given out before.
+
+        :raises StorageError: this process was stopped for longer than its lease, which cannot be
+            renewed just now; what it claims would be taken away at once.
+        """
+        if self._lease < liveness.uptime():
+            self._renew()
+        self._last = queries.claim_token(self.id, next(self._count))
+        return self._last
+
+    def may_have_lost(self, claim: int) -> bool:
+        """Whether others may have what was claimed, as this process was stopped meanwhile."""
+        return claim <= self._lost or self._lease < liveness.uptime()
 
     def _keep_lease(self) -> None:
         while not self._left.wait(LEASE / 4):
             try:
-                with self.store.file.connection() as db:
-                    queries.renew(db, self.id, liveness.uptime() + LEASE)
+                self._renew()
             except StorageError as error:
                 logger.warning("The lease of this worker was not renewed, trying again: %s", error)
+
+    def _renew(self) -> None:
+        if self._lease < liveness.uptime():
+            self._lost = self._last
+        lease = liveness.uptime() + LEASE
+        with self.store.file.connection() as db:
+            queries.renew(db, self.id, lease)
+        self._lease = lease
 
     def leave(self) -> None:
         """Stop claiming; the last channel that leaves takes the process's row with it."""
@@ -104,7 +141,7 @@ def reap(store: Store) -> int:
         elif process.lease < liveness.uptime():
             # Hung or stopped: take its messages, but let it stay, for it may come back.
             with store.file.transaction() as db:
-                released += queries.release_owner(db, process.id)
+                released += queries.release_overdue(db, process.id, liveness.uptime())
     if released:
         logger.warning("%d task(s) of workers that died will run again", released)
         store.ring()

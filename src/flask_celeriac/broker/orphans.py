@@ -12,6 +12,7 @@ import signal
 import sys
 from typing import Any
 
+from billiard import current_process
 from celery.signals import worker_process_init
 
 #: prctl(2): the signal this process gets when its parent dies.
@@ -24,7 +25,9 @@ def end_with_parent() -> None:
 
 
 def _end_with_parent(**_: Any) -> None:
-    if sys.platform != "linux":
+    # A solo pool sends the signal too, in the worker itself: that may outlive the shell it is
+    # started from.
+    if sys.platform != "linux" or current_process().name == "MainProcess":
         return
     import ctypes
 

@@ -8,7 +8,8 @@ releases must name it, so a claim that was taken away can do nothing any more.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -27,6 +28,12 @@ _CLAIM = f"""
 _TAKE = f"""
     DELETE FROM message WHERE id IN ({_NEXT})
     RETURNING priority, id, claims, envelope, body
+"""
+_WAITING = """
+    SELECT priority, id, claims, envelope, body FROM message
+    WHERE due IS NOT NULL AND queue IN (SELECT value FROM json_each(?1))
+    AND (?2 IS NULL OR task_id IN (SELECT value FROM json_each(?2)))
+    ORDER BY due, id LIMIT ?3
 """
 _PUT = """
     INSERT INTO message (queue, priority, task_id, task, due, expires, created, envelope, body)
@@ -129,6 +136,15 @@ def release_owner(db: apsw.Connection, owner: int) -> int:
     return db.changes()
 
 
+def release_overdue(db: apsw.Connection, owner: int, now: float) -> int:
+    """:func:`release_owner`, if the process has not renewed its lease meanwhile.
+
+    :param now: on the machine's uptime clock.
+    """
+    overdue = _one(db, "SELECT 1 FROM process WHERE id = ? AND lease < ?", (owner, now))
+    return release_owner(db, owner) if overdue else 0
+
+
 def claim_token(owner: int, count: int) -> int:
     """The number of a claim, given out once."""
     return (owner << _CLAIM_BITS) + count
@@ -165,6 +181,21 @@ def next_due(db: apsw.Connection) -> float | None:
     """When the first waiting message is due, in seconds since the epoch."""
     row = _one(db, "SELECT min(due) FROM message WHERE due IS NOT NULL")
     return row[0] if row else None
+
+
+def waiting(
+    db: apsw.Connection, queues: Sequence[str], limit: int, task_ids: Sequence[str] | None = None
+) -> list[Claimed]:
+    """Up to ``limit`` waiting messages of some queues, as they are due; claims nothing.
+
+    :param task_ids: only those of these tasks, None for all.
+    """
+    rows = _all(
+        db,
+        _WAITING,
+        (json.dumps(queues), None if task_ids is None else json.dumps(task_ids), limit),
+    )
+    return [Claimed._make(row) for row in rows]
 
 
 def size(db: apsw.Connection, queue: str) -> int:
@@ -333,12 +364,12 @@ def queue_of(db: apsw.Connection, task_id: str) -> str | None:
 
 
 def expire(db: apsw.Connection, now: float) -> None:
-    """Delete messages past their queue's time limit."""
+    """Delete messages past their time limit, their own or their queue's."""
     db.execute("DELETE FROM message WHERE expires <= ? AND claim IS NULL", (now,))
 
 
 def sweep(db: apsw.Connection, now: float) -> None:
-    """Delete messages past their queue's time limit, and queues unused for too long."""
+    """Delete messages past their time limit, and queues unused for too long."""
     expire(db, now)
     db.execute(
         "UPDATE queue SET used = ? WHERE expires_after IS NOT NULL"

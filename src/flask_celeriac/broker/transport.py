@@ -7,7 +7,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kombu.exceptions import OperationalError
 
@@ -17,8 +17,12 @@ from ..doorbell import AVAILABLE, Bell
 from ..errors import StorageError, StorageUnavailableError
 from . import membership, orphans, queries
 from .channel import Channel
+from .claims import claim_together
 from .store import Store, store_at
 from .topology import virtual
+
+if TYPE_CHECKING:
+    import apsw
 
 #: Seconds between looks at the file and at other processes' lives, rung or not.
 FALLBACK = 1.0
@@ -58,11 +62,15 @@ class Transport(virtual.Transport):  # type: ignore[misc]
         self._looks = 0
         self._due: float | None = None
         self._due_timer: Any = None
+        #: Whether what rang may have been a message that is due before the alarm.
+        self._rung = False
         self._leave_loop: Callable[[], None] | None = None
         self._loop: Any = None
         #: What no waiting will mend; it ends the worker.
         self._broken: StorageError | None = None
         self._turning = self._turn_is_due = False
+        #: The turn that is due when nothing makes one necessary before.
+        self._later: Any = None
         #: Seconds messages may stay in the queues this connection has met.
         self.ttls: dict[str, float | None] = {}
         #: Whether a worker's event loop drives this connection.
@@ -144,6 +152,9 @@ class Transport(virtual.Transport):  # type: ignore[misc]
             backlog.close()
             loop.on_tick.discard(self._tick)
             timer.cancel()
+            if self._later is not None:
+                self._later.cancel()
+                self._later = None
             if bell is not None:
                 loop.remove_reader(bell.fileno())
 
@@ -160,20 +171,33 @@ class Transport(virtual.Transport):  # type: ignore[misc]
             self._turn_is_due = True
             self._loop.call_later(0, self._turn)
 
+    def turn_later(self, seconds: float) -> None:
+        """Take a turn after some seconds; the first to ask says when."""
+        if self._loop is not None and self._later is None:
+            self._later = self._loop.call_later(seconds, self._turn_at_last)
+
+    def _turn_at_last(self) -> None:
+        self._later = None
+        self._turn()
+
     def _tick(self) -> None:
         """In every round of the event loop, for what no timer was set for."""
         if self._broken is not None:
             raise self._broken
-        if self._turn():
+        if any(channel.claims.has_more() for channel in self.channels) and self._turn():
             self._ring_own_bell()
 
     def _turn(self) -> int:
         """Write, claim and deliver what there is; return how many messages were delivered."""
         self._turning, self._turn_is_due = True, False
         try:
-            delivered = 0
-            for channel in self._in_turn():
-                delivered += channel.claims.turn()
+            channels = self._in_turn()
+            wanting = [channel.claims for channel in channels if channel.claims.wants_more()]
+            also = self._set_alarm_in if self._rung else None
+            delivered: int = claim_together(wanting, also) if wanting else 0
+            delivered += sum(channel.claims.turn() for channel in channels)
+            if self._rung:
+                self._set_alarm()
             more = any(channel.claims.has_more() for channel in self.channels)
         except StorageError as error:
             # Restarting the consumer would forget which tasks run; the acks are kept.
@@ -206,8 +230,8 @@ class Transport(virtual.Transport):  # type: ignore[misc]
     def _on_bell(self, loop: Any) -> None:
         if self._bell is not None:
             self._bell.clear()
+        self._rung = True
         self._look()
-        self._set_alarm(loop)
 
     def _look(self) -> None:
         for channel in self.channels:
@@ -221,16 +245,21 @@ class Transport(virtual.Transport):  # type: ignore[misc]
         except StorageError as error:
             self._complain(error)
             self._look()
-        self._set_alarm(loop)
+        self._set_alarm()
 
-    def _set_alarm(self, loop: Any) -> None:
+    def _set_alarm(self) -> None:
         """Have the event loop come back when the next waiting message is due."""
+        self._rung = False
         try:
             with self.store.file.connection() as db:
-                due = queries.next_due(db)
+                self._set_alarm_in(db)
         except StorageError:  # said by whoever writes next; the next look sets the alarm
-            return
-        if due == self._due:
+            pass
+
+    def _set_alarm_in(self, db: apsw.Connection) -> None:
+        loop, due = self._loop, queries.next_due(db)
+        self._rung = False
+        if due == self._due or loop is None:
             return
         if self._due_timer is not None:
             self._due_timer.cancel()
@@ -244,7 +273,7 @@ class Transport(virtual.Transport):  # type: ignore[misc]
             self._promote()
         except StorageError as error:
             self._complain(error)
-        self._set_alarm(loop)
+        self._set_alarm()
 
     def _promote(self) -> None:
         with self.store.file.transaction() as db:

@@ -21,7 +21,7 @@ bp = Blueprint("tasks", __name__, url_prefix="/tasks")
 LARGEST = 2**52
 #: How long the bar may get.
 LONGEST = 100
-#: A name and a domain as mail servers take them, with nothing that means something in a mail's head.
+#: A name and a domain as mail servers take them, without what means something in a mail's head.
 ADDRESS = re.compile(r"[!#-'*+\-./0-9=?A-Z^-~]{1,64}@[\w-]+(\.[\w-]+)*", re.ASCII)
 
 

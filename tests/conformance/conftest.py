@@ -77,6 +77,8 @@ def on_redis(folder: Path) -> Iterator[System]:
         app = tasks.make_celerys(broker, results)
         env = {tasks.BROKER: broker, tasks.RESULTS: results}
         yield from working("redis", app, folder, **env)
+        # A result that is collected later would unsubscribe, on a connection made for that.
+        app.backend.result_consumer.subscribed_to.clear()
         app.backend.result_consumer.stop()
         app.backend.client.connection_pool.disconnect()
 

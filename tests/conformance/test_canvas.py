@@ -26,7 +26,8 @@ def test_chain_that_breaks(system: System) -> None:
     result = chain(system.add.s(1, 2), system.fail.si("torn"), system.add.s(4))()
     with pytest.raises(OutOfPaper, match="torn"):
         result.get(timeout=LONG)
-    assert result.state == "FAILURE"
+    # The error of the one before is told at once; a moment later it is this one's, too.
+    wait_for(lambda: result.state == "FAILURE", "the last of the chain to fail")
     assert result.parent.parent.get(timeout=LONG) == 3
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from functools import cache
+from functools import cache, cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from celery.result import AsyncResult
     from kombu import Connection
+
+    from .recorder import Recorder
 
     _Proxy = Proxy[Celery[Any]]
 else:
@@ -67,6 +69,7 @@ class FlaskCelery(Celery[Any]):
         self.steps["worker"].add("flask_celeriac.worker.chords:ChordSweep")
         self.steps["worker"].add("flask_celeriac.worker.cold:ColdStop")
         self.steps["worker"].add("flask_celeriac.worker.patient:Patient")
+        self.steps["worker"].add("flask_celeriac.worker.pauses:Pauses")
         self.steps["worker"].add("flask_celeriac.worker.scheduled:Scheduled")
         #: The process whose database connections are the application's.
         self.pid = os.getpid()
@@ -107,6 +110,8 @@ class FlaskCelery(Celery[Any]):
         url_base.carry(self, options)
         countdown, eta = (*positional, None, None)[:2]
         due_dates.look(self, name, options.get("countdown", countdown), options.get("eta", eta))
+        if self.recorder.is_needed:
+            self.recorder.sent(name, args, kwargs, options)
         send = super().send_task
         try:
             if self.patient or len(positional) > _BEFORE_PRODUCER:
@@ -127,6 +132,13 @@ class FlaskCelery(Celery[Any]):
                 },
             )
             raise
+
+    @cached_property
+    def recorder(self) -> Recorder:
+        """What records tasks before they end, where the broker does not."""
+        from .recorder import Recorder
+
+        return Recorder(self)
 
     def connection_for_write(self, url: str | None = None, **kwargs: Any) -> Connection:
         """The connection to send on, as :meth:`celery.Celery.connection_for_write` makes it.

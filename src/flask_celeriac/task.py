@@ -87,6 +87,9 @@ class Task(celery.Task[P, R]):
                 return super().__call__(*args, **kwargs)
         request._protected = 1
         request.__dict__[STARTED] = time.time()
+        recorder = getattr(self.app, "recorder", None)
+        if recorder is not None and recorder.is_needed and not request.is_eager:
+            recorder.started(request)
         context = self._context(request)
         try:
             if context is None:

@@ -80,8 +80,7 @@ def _columns(values: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _bound(values: dict[str, Any]) -> dict[str, Any]:
-    bound = dict.fromkeys(_ALWAYS)
-    bound.update(values)
+    bound = {name: values.get(name) for name in _columns(values)}
     if bound["created"] is None:
         bound["created"] = bound["updated"]
     return bound

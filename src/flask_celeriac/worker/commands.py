@@ -18,6 +18,7 @@ def celeriac_worker(state: Any) -> dict[str, Any]:
     consumer = state.consumer
     pool = consumer.pool
     kind = type(pool).__module__.rpartition(".")[2] if pool is not None else None
+    kind = "solo" if kind == "cold" else kind  # ours, of worker.cold
     return {
         "pid": os.getpid(),
         "pool": kind,
@@ -32,7 +33,7 @@ def celeriac_worker(state: Any) -> dict[str, Any]:
 @control_command()
 def celeriac_pauses(state: Any) -> dict[str, Any]:
     """Look which queues are paused."""
-    look = getattr(state.consumer, "celeriac_look_at_pauses", None)
+    look = getattr(state.consumer.controller, "celeriac_look_at_pauses", None)
     if look is not None:
         look()
     return {"ok": "looked"}

@@ -1,0 +1,72 @@
+"""A worker takes nothing from queues that are paused, also when it was started afterwards."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from celery import bootsteps
+
+from ..operations.sources import records_url
+
+#: Seconds between two looks; a worker that is told looks at once.
+INTERVAL = 5.0
+
+logger = logging.getLogger(__name__)
+
+
+class Pauses(bootsteps.StartStopStep):
+    """Worker step that leaves paused queues alone, and takes them up again when they are resumed.
+
+    .. versionadded:: 0.1
+    """
+
+    requires = ("celery.worker.components:Timer",)
+
+    def __init__(self, worker: Any, **kwargs: Any) -> None:
+        super().__init__(worker, **kwargs)
+        self._entry: Any = None
+        self._paused: set[str] = set()
+
+    def start(self, parent: Any) -> None:
+        """Begin to look; what is paused now is not consumed at all."""
+        if records_url(parent.app) is None:
+            return
+        paused = self._find(parent.app) or set()
+        for queue in paused & set(parent.app.amqp.queues.consume_from):
+            parent.app.amqp.queues.deselect(queue)
+            self._paused.add(queue)
+            logger.info("The queue %s is paused: nothing is taken from it", queue)
+        parent.celeriac_look_at_pauses = lambda: self._look(parent)
+        self._entry = parent.timer.call_repeatedly(INTERVAL, self._look, (parent,))
+
+    def stop(self, parent: Any) -> None:
+        """Look no more."""
+        if self._entry is not None:
+            self._entry.cancel()
+            self._entry = None
+
+    def _find(self, app: Any) -> set[str] | None:
+        """The paused queues, None where they cannot be read just now."""
+        from ..database import engine_for
+        from ..records import task_queries
+
+        url = records_url(app)
+        assert url is not None
+        try:
+            with engine_for(url).connect() as connection:
+                return set(task_queries.paused(connection))
+        except Exception as error:  # noqa: BLE001 - whatever the database says, the worker goes on
+            logger.warning("Which queues are paused cannot be read, trying again: %s", error)
+            return None
+
+    def _look(self, parent: Any) -> None:
+        paused, consumer = self._find(parent.app), parent.consumer
+        if paused is None or consumer is None or consumer.task_consumer is None:
+            return
+        for queue in paused & set(parent.app.amqp.queues.consume_from):
+            self._paused.add(queue)
+            consumer.call_soon(consumer.cancel_task_queue, queue)
+        for queue in self._paused - paused:
+            self._paused.discard(queue)
+            consumer.call_soon(consumer.add_task_queue, queue)

@@ -1,0 +1,297 @@
+"""The verbs on tasks, queues and workers, with the tasks of a real worker."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import chain
+from flask import Flask
+
+from flask_celeriac import Celeriac, operations
+from flask_celeriac.database import engine_for
+from flask_celeriac.errors import (
+    CountChangedError,
+    InvalidRequestError,
+    RecordsDisabledError,
+    TaskStateError,
+    UnknownTaskError,
+    UnknownTaskNameError,
+)
+from flask_celeriac.records.task_record import Filter, TaskRecord
+from tests.services.conftest import working
+from tests.support import pieces, services
+from tests.support.processes import wait_for
+
+#: A broker, and the database with the records.
+SYSTEMS = [("embedded", "embedded"), ("redis", "postgresql"), ("rabbitmq", "mariadb")]
+
+celeriac = Celeriac()
+
+
+@celeriac.task(name="ops.add")
+def add(a: int, b: int) -> int:
+    return a + b
+
+
+@celeriac.task(name="ops.quiet", ignore_result=True)
+def quiet(password: str) -> None:
+    pass
+
+
+@celeriac.task(name="ops.fail")
+def fail(number: int) -> None:
+    raise ValueError(f"no {number}")
+
+
+@celeriac.task(name="ops.again", autoretry_for=(KeyError,), max_retries=1, default_retry_delay=0)
+def again() -> None:
+    raise KeyError("k")
+
+
+@pytest.fixture(scope="module", params=SYSTEMS, ids=lambda system: system[0])
+def app(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Flask]:
+    broker, database = request.param
+    folder = tmp_path_factory.mktemp("operations")
+    app = Flask("operations", instance_path=str(folder))
+    app.config["CELERY"] = {"task_default_queue": "ops"}
+    if broker == "embedded":
+        yield from ready(app)
+        return
+    piece = pieces.redis_database() if broker == "redis" else pieces.rabbitmq_vhost()
+    with piece as broker_url, sql_database(database) as url:
+        app.config["CELERIAC_DATABASE"] = url
+        app.config["CELERY"]["broker_url"] = broker_url
+        yield from ready(app)
+        engine_for(url).dispose()
+
+
+@contextmanager
+def sql_database(name: str) -> Iterator[str]:
+    service, drop, driver = {
+        "postgresql": (
+            services.POSTGRES,
+            "DROP DATABASE {} WITH (FORCE)",
+            "postgresql+psycopg",
+        ),
+        "mariadb": (services.MARIADB, "DROP DATABASE {}", "mysql+pymysql"),
+    }[name]
+    with pieces.sql_database(service, drop=drop) as url:
+        yield f"{driver}:{url.partition(':')[2]}"
+
+
+def ready(app: Flask) -> Iterator[Flask]:
+    celeriac.init_app(app)
+    with app.app_context():
+        yield app
+    app.extensions["celery"].close()
+
+
+@pytest.fixture
+def celery(app: Flask) -> Iterator[Any]:
+    """With nothing recorded and nothing queued before."""
+    celery = app.extensions["celery"]
+    yield celery
+    celery.control.purge()
+    for task in everything(celery):
+        if not task.ended:
+            operations.revoke(celery, task.id, terminate=True)
+        operations.discard(celery, task.id)
+
+
+def everything(celery: Any, **chosen: Any) -> list[TaskRecord]:
+    found: list[TaskRecord] = []
+    cursor = None
+    while True:
+        page = operations.list_tasks(celery, Filter(**chosen), cursor=cursor, limit=2)
+        found += page.tasks
+        cursor = page.next
+        if cursor is None:
+            return found
+
+
+def in_state(celery: Any, task_id: str, state: str) -> TaskRecord:
+    def look() -> TaskRecord | None:
+        try:
+            task = operations.show(celery, task_id)
+        except UnknownTaskError:  # a member of a chain is not sent yet
+            return None
+        return task if task.state == state else None
+
+    return wait_for(look, f"{task_id} to be {state}")
+
+
+def test_a_task_is_recorded_from_its_sending_to_its_end(app: Flask, celery: Any) -> None:
+    before = time.time()
+    task_id = add.delay(23, 42).id
+    queued = operations.show(celery, task_id)
+    assert (queued.state, queued.name, queued.queue) == ("queued", "ops.add", "ops")
+    assert (queued.args, queued.kwargs, queued.attempts) == ([23, 42], {}, 0)
+    assert before - 1 < queued.created < time.time() + 1
+    with working(app):
+        ended = in_state(celery, task_id, "succeeded")
+    assert (ended.result, ended.attempts, ended.args, ended.queue) == (65, 1, [23, 42], "ops")
+    assert ended.created == pytest.approx(queued.created)
+    assert ended.worker
+    assert ended.wait is not None
+    assert ended.run is not None
+
+
+def test_what_nobody_wants_the_result_of_is_recorded_too(app: Flask, celery: Any) -> None:
+    task_id = quiet.delay("hunter2").id
+    assert operations.show(celery, task_id).args == ["**"]
+    with working(app):
+        ended = in_state(celery, task_id, "succeeded")
+    assert (ended.args, ended.result) == (["**"], None)
+    assert celery.AsyncResult(task_id).state == "PENDING"
+
+
+def test_a_failure_and_its_retry(app: Flask, celery: Any) -> None:
+    task_id, other = fail.delay(9).id, fail.delay(10).id
+    with working(app):
+        failed = in_state(celery, task_id, "failed")
+        assert (failed.error_type, failed.error_message) == ("ValueError", "no 9")
+        assert "ValueError: no 9" in str(failed.traceback)
+        same = in_state(celery, other, "failed")
+        assert same.error_fingerprint == failed.error_fingerprint
+        found = everything(celery, error=failed.error_fingerprint)
+        assert {task.id for task in found} == {task_id, other}
+        repeated = operations.retry(celery, task_id)
+        edited = operations.retry(celery, task_id, args=[1])
+        assert in_state(celery, repeated, "failed").args == [9]
+        again = in_state(celery, edited, "failed")
+    assert (again.args, again.retry_of, again.error_message) == ([1], task_id, "no 1")
+    assert operations.show(celery, task_id).state == "failed"
+
+
+def test_attempts_have_their_own_history(app: Flask, celery: Any) -> None:
+    task_id = again.delay().id
+    with working(app):
+        failed = in_state(celery, task_id, "failed")
+    assert failed.attempts == 2
+    (first,) = operations.attempts(celery, task_id)
+    assert (first.number, first.state, first.error_type) == (1, "retrying", "KeyError")
+
+
+def test_a_workflow(app: Flask, celery: Any) -> None:
+    result = chain(add.s(1, 2), add.s(3))()
+    with working(app):
+        last = in_state(celery, result.id, "succeeded")
+    assert (last.root_id, last.parent_id) == (result.parent.id, result.parent.id)
+    members = operations.workflow(celery, result.parent.id)
+    assert [task.id for task in members] == [result.id]
+
+
+def test_lists_and_counts(celery: Any) -> None:
+    ids = [add.delay(number, 0).id for number in range(5)]
+    far = add.apply_async((9, 9), countdown=1000).id
+    assert [task.id for task in everything(celery)] == [far, *reversed(ids)]
+    assert [task.id for task in everything(celery, states=("scheduled",))] == [far]
+    assert len(everything(celery, name="ops.add", queue="ops")) == 6
+    assert everything(celery, name="ops.fail") == []
+    assert [task.id for task in everything(celery, text="[9, 9]")] == [far]
+    assert operations.count(celery, Filter(states=("queued",))).number == 5
+    assert str(operations.count(celery, cap=3)) == "0k+"
+    with pytest.raises(InvalidRequestError, match="cursor"):
+        operations.list_tasks(celery, cursor="nonsense")
+    with pytest.raises(InvalidRequestError, match="there is no state 'done'"):
+        operations.list_tasks(celery, Filter(states=("done",)))
+
+
+def test_a_revoked_task_does_not_run(app: Flask, celery: Any) -> None:
+    task_id, other = add.delay(1, 1).id, add.delay(2, 2).id
+    operations.revoke(celery, task_id)
+    revoked = operations.show(celery, task_id)
+    assert (revoked.state, revoked.name, revoked.args) == ("revoked", "ops.add", [1, 1])
+    with pytest.raises(TaskStateError, match="revoked already"):
+        operations.revoke(celery, task_id)
+    if celery.conf.broker_url.startswith("celeriac"):  # elsewhere by workers that are there
+        with working(app):
+            in_state(celery, other, "succeeded")
+        assert operations.show(celery, task_id).state == "revoked"
+
+
+def test_many_at_a_time(celery: Any) -> None:
+    for number in range(3):
+        add.delay(number, 0)
+    chosen = Filter(name="ops.add")
+    with pytest.raises(CountChangedError, match="3 tasks, not 2"):
+        operations.apply_to_many(celery, "revoke", chosen, expected=2)
+    assert operations.apply_to_many(celery, "revoke", chosen, expected=3).done == 3
+    assert {task.state for task in everything(celery)} == {"revoked"}
+    assert operations.apply_to_many(celery, "discard", chosen, expected=3).done == 3
+    assert everything(celery) == []
+
+
+def test_what_cannot_be_done(celery: Any) -> None:
+    task_id = add.delay(1, 1).id
+    for verb in (operations.retry, operations.discard):
+        with pytest.raises(TaskStateError, match="queued"):
+            verb(celery, task_id)
+    for verb in (operations.show, operations.retry, operations.revoke, operations.discard):
+        with pytest.raises(UnknownTaskError, match="no task 'none'"):
+            verb(celery, "none")
+    with pytest.raises(UnknownTaskNameError, match="did you mean"):
+        operations.start(celery, "ops.ad")
+
+
+def test_a_paused_queue(app: Flask, celery: Any) -> None:
+    assert operations.pause(celery, "ops", actor="ada")
+    assert not operations.pause(celery, "ops")
+    task_id = operations.start(celery, "ops.add", [1, 1])
+    with working(app):
+        (worker,) = operations.list_workers(celery, timeout=0.5)
+        assert (worker.queues, worker.pool) == ((), "solo")
+        assert "paused" in [reason.code for reason in operations.why(celery, task_id)]
+        (queue,) = [q for q in operations.list_queues(celery) if q.name == "ops"]
+        assert queue.ready == 1
+        assert queue.paused_since is not None
+        assert operations.resume(celery, "ops")
+        in_state(celery, task_id, "succeeded")
+    assert not operations.resume(celery, "ops")
+
+
+def test_why_a_task_waits(celery: Any) -> None:
+    def codes(task_id: str) -> list[str]:
+        return [reason.code for reason in operations.why(celery, task_id)]
+
+    first = add.delay(1, 1).id
+    assert codes(first) == ["no_worker"]
+    far = add.apply_async((1, 1), countdown=1000).id
+    assert codes(far) == ["eta", "no_worker"]
+    if celery.conf.broker_url.startswith("celeriac"):
+        assert codes(add.delay(2, 2).id) == ["no_worker", "ahead"]
+
+
+def test_waiting_for_the_end(app: Flask, celery: Any) -> None:
+    task_id = add.delay(1, 1).id
+    assert operations.wait(celery, task_id, 0.01).state == "queued"
+    with working(app):
+        assert operations.wait(celery, task_id, 30).result == 2
+    assert operations.wait(celery, task_id, 30).result == 2
+
+
+def test_old_records_are_pruned(app: Flask, celery: Any) -> None:
+    done, failed = add.delay(1, 1).id, fail.delay(1).id
+    with working(app):
+        in_state(celery, done, "succeeded")
+        in_state(celery, failed, "failed")
+    assert operations.prune(celery) == 0
+    assert operations.prune(celery, keep_succeeded=0) == 1
+    assert [task.id for task in everything(celery)] == [failed]
+
+
+def test_redis_alone_records_nothing(redis_url: str, tmp_path: Path) -> None:
+    app = Flask("alone", instance_path=str(tmp_path))
+    app.config["CELERY_BROKER_URL"] = redis_url
+    Celeriac(app)
+    verbs: list[Callable[[Any], object]] = [operations.list_tasks, operations.list_queues]
+    for verb in verbs:
+        with pytest.raises(RecordsDisabledError, match="CELERIAC_DATABASE"):
+            verb(app.extensions["celery"])

@@ -57,10 +57,10 @@ def told() -> Generator[None]:
         raise _failure(error, REFUSED) from error
     except (OperationalError, *database.OUT_OF_REACH, OSError) as error:
         # SQLAlchemy wraps what the driver said in many lines.
-        said = str(getattr(error, "orig", None) or error) or type(error).__name__
+        words = str(getattr(error, "orig", None) or error).split() or [type(error).__name__]
+        said = " ".join(words).rstrip(".?")
         raise failure(
-            f"Broker or database out of reach: {' '.join(said.split()).rstrip('.?')}; see `flask celery"
-            " config` for which ones are meant",
+            f"Broker or database out of reach: {said}; `flask celery config` says which are meant",
             OUT_OF_REACH,
         ) from error
 

@@ -13,6 +13,7 @@ from .. import states
 from ..broker import task_queries as queue_queries
 from ..errors import InvalidRequestError, TaskStateError, UnknownTaskError, UnknownTaskNameError
 from ..records import task_queries, write_queries
+from ..records.recording import LONGEST_ARGUMENTS
 from ..records.task_record import Attempt, Filter, TaskRecord
 from . import reading
 from .sources import Sources, embedded_store, sources_of
@@ -326,6 +327,13 @@ def _record_revoked(app: FlaskCelery, sources: Sources, task: TaskRecord) -> Non
     known = ("name", "queue", "priority", "created", "root_id", "parent_id", "group_id", "retry_of")
     values = {name: getattr(task, name) for name in known}
     ended = {"state": states.REVOKED, "status": "REVOKED", "finished": now, "updated": now}
+    if sources.queue is not None:
+        # With the message go the arguments, which somebody may want to send again.
+        with sources.queue.connection() as db:
+            message = queue_queries.find_message(db, task.id)
+        body = None if message is None else message.body
+        if isinstance(body, str) and len(body) <= LONGEST_ARGUMENTS:
+            values["arguments"] = body
     with sources.engine.begin() as connection:
         write_queries.write(connection, {"task_id": task.id, **values, **ended})
     if sources.queue is not None:

@@ -17,7 +17,8 @@ def celeriac_worker(state: Any) -> dict[str, Any]:
     """Say what this worker is, and what it is at."""
     consumer = state.consumer
     pool = consumer.pool
-    kind = type(pool).__module__.rpartition(".")[2] if pool is not None else None
+    homes = [kind.__module__.rpartition(".") for kind in type(pool).__mro__]
+    kind = next((name for package, _, name in homes if package == "celery.concurrency"), None)
     return {
         "pid": os.getpid(),
         "pool": kind,

@@ -1,4 +1,4 @@
-"""``flask celery``: Celery's programs, run for the current Flask application."""
+"""``flask celery``: Celery's programs, and what can be done with the application's tasks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,14 @@ from .config import config
 from .db import db
 from .dev import dev
 from .loading import AppOptionHint
+from .prune import prune
+from .queue_verbs import queues
+from .task_list import list_
+from .task_show import show, why
+from .task_start import start
+from .task_verbs import discard, retry, revoke
 from .worker import worker
+from .worker_list import workers
 
 __all__ = ["celery"]
 
@@ -20,15 +27,15 @@ class CeleryGroup(AppOptionHint, click.Group):
 
 @click.group(cls=CeleryGroup)
 def celery() -> None:
-    """Run Celery for this Flask application.
+    """Run Celery for this Flask application, see its tasks and steer them.
 
     The application is found as for every other flask command: by --app, FLASK_APP, or a file
     wsgi.py or app.py in the current directory.
     """
 
 
-celery.add_command(worker)
-celery.add_command(beat)
-celery.add_command(dev)
-celery.add_command(config)
-celery.add_command(db)
+for _command in (
+    *(worker, beat, dev, config, db),
+    *(list_, show, why, start, retry, revoke, discard, queues, workers, prune),
+):
+    celery.add_command(_command)

@@ -13,6 +13,7 @@ from .. import states
 from ..broker import task_queries as queue_queries
 from ..errors import InvalidRequestError, TaskStateError, UnknownTaskError, UnknownTaskNameError
 from ..records import task_queries, write_queries
+from ..records.recording import LONGEST_ARGUMENTS
 from ..records.task_record import Attempt, Filter, TaskRecord
 from . import reading
 from .sources import Sources, embedded_store, sources_of
@@ -173,25 +174,27 @@ def show(app: FlaskCelery, task_id: str) -> TaskRecord:
     :raises RecordsDisabledError: nothing is recorded
     """
     sources = sources_of(app)
-    message = row = None
+    message = None
     # In this order: a task is recorded before it leaves the queue.
     if sources.queue is not None:
         with sources.queue.connection() as db:
             message = queue_queries.find_message(db, task_id)
-    with sources.engine.connect() as connection:
-        row = task_queries.find_task(connection, task_id)
-    if row is None:
+    recorded = _find_record(app, sources, task_id)
+    if recorded is None:
         if message is None:
             raise UnknownTaskError(f"There is no task {task_id!r}: {_WHY_UNKNOWN}")
         return reading.of_message(app, message)
-    recorded = replace(
-        reading.of_row(app, row),
-        result=_result(app, row),
-        traceback=row.traceback,
-    )
     return (
         recorded if message is None else reading.merged(reading.of_message(app, message), recorded)
     )
+
+
+def _find_record(app: FlaskCelery, sources: Sources, task_id: str) -> TaskRecord | None:
+    with sources.engine.connect() as connection:
+        row = task_queries.find_task(connection, task_id)
+    if row is None:
+        return None
+    return replace(reading.of_row(app, row), result=_result(app, row), traceback=row.traceback)
 
 
 _WHY_UNKNOWN = "it was never sent, or its record has been pruned"
@@ -324,6 +327,13 @@ def _record_revoked(app: FlaskCelery, sources: Sources, task: TaskRecord) -> Non
     known = ("name", "queue", "priority", "created", "root_id", "parent_id", "group_id", "retry_of")
     values = {name: getattr(task, name) for name in known}
     ended = {"state": states.REVOKED, "status": "REVOKED", "finished": now, "updated": now}
+    if sources.queue is not None:
+        # With the message go the arguments, which somebody may want to send again.
+        with sources.queue.connection() as db:
+            message = queue_queries.find_message(db, task.id)
+        body = None if message is None else message.body
+        if isinstance(body, str) and len(body) <= LONGEST_ARGUMENTS:
+            values["arguments"] = body
     with sources.engine.begin() as connection:
         write_queries.write(connection, {"task_id": task.id, **values, **ended})
     if sources.queue is not None:
@@ -358,8 +368,10 @@ def wait(app: FlaskCelery, task_id: str, timeout: float) -> TaskRecord:
     try:
         app.AsyncResult(task_id).get(timeout=timeout, propagate=False)
     except TooLate:
-        pass
-    return show(app, task_id)
+        return show(app, task_id)
+    # The message of a task that failed is there for a moment still.
+    recorded = _find_record(app, sources_of(app), task_id)
+    return recorded if recorded is not None and recorded.ended else show(app, task_id)
 
 
 def prune(

@@ -1,0 +1,96 @@
+"""``flask celery queues``."""
+
+from __future__ import annotations
+
+import getpass
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from .exits import opened
+from .moments import ago, duration
+from .printing import Column, print_json, print_table
+from .queues import named_queues
+
+if TYPE_CHECKING:
+    from ..celery_app import FlaskCelery
+    from ..operations import Queue
+
+
+@click.command("queues")
+@click.option("--pause", metavar="NAME", help="Let no task of this queue be begun.")
+@click.option("--resume", metavar="NAME", help="Let them be begun again.")
+@click.option("--json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def queues(ctx: click.Context, *, pause: str | None, resume: str | None, json: bool) -> None:
+    """List queues, or pause or resume one."""
+    if pause is not None and resume is not None:
+        raise click.UsageError("--pause or --resume, one at a time")
+    with opened(ctx) as app:
+        from .. import operations
+
+        if pause is not None:
+            changed = operations.pause(app, pause, actor=_actor())
+            _warn_of_unknown(app, pause)
+            _tell(pause, changed, paused=True, json=json)
+        elif resume is not None:
+            changed = operations.resume(app, resume)
+            _tell(resume, changed, paused=False, json=json)
+        else:
+            _print(operations.list_queues(app), json=json)
+
+
+def _actor() -> str | None:
+    try:
+        return f"{getpass.getuser()} (command line)"
+    except (OSError, KeyError, ImportError):  # nobody has this user id
+        return None
+
+
+def _warn_of_unknown(app: FlaskCelery, name: str) -> None:
+    from .. import operations
+
+    used = [q for q in operations.list_queues(app) if q.ready or q.scheduled or q.running]
+    if name not in {*named_queues(app), *(queue.name for queue in used)}:
+        click.echo(
+            f"No setting or task names a queue {name!r}, and it holds no tasks: if that is a slip,"
+            f" take it back with `flask celery queues --resume {name}`",
+            err=True,
+        )
+
+
+def _tell(name: str, changed: bool, *, paused: bool, json: bool) -> None:
+    if json:
+        print_json({"queue": name, "paused": paused, "changed": changed})
+    elif paused:
+        so = "is paused" if changed else "was paused already"
+        click.echo(f"{name} {so}; it goes on with `flask celery queues --resume {name}`")
+    else:
+        click.echo(f"{name} {'goes on' if changed else 'was not paused'}")
+
+
+def _print(found: list[Queue], *, json: bool) -> None:
+    from ..records.task_record import iso
+
+    if json:
+        listed = [{**asdict(queue), "paused_since": iso(queue.paused_since)} for queue in found]
+        print_json({"queues": listed})
+        return
+    columns = [Column("QUEUE")]
+    columns += [Column(name, right=True) for name in ("READY", "SCHEDULED", "RUNNING", "OLDEST")]
+    columns += [Column("PAUSED")]
+    rows = [
+        [
+            queue.name,
+            *(_figure(figure) for figure in (queue.ready, queue.scheduled, queue.running)),
+            duration(queue.oldest),
+            "" if queue.paused_since is None else ago(queue.paused_since),
+        ]
+        for queue in found
+    ]
+    print_table(columns, rows)
+
+
+def _figure(figure: int | None) -> str:
+    return "?" if figure is None else f"{figure:,}"

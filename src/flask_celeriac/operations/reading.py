@@ -78,7 +78,8 @@ def merged(queued: TaskRecord, recorded: TaskRecord) -> TaskRecord:
 
     But for one that has ended, and whose message is about to go.
     """
-    if recorded.ended and recorded.state != states.FAILED:
+    # A failure's message is about to go, too, unless it was given back and waits once more.
+    if recorded.ended and (recorded.state != states.FAILED or queued.state == states.RUNNING):
         return recorded
     known = {name: getattr(recorded, name) for name in _ADDED}
     return replace(queued, **{name: value for name, value in known.items() if value})

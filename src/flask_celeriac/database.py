@@ -158,6 +158,14 @@ def bring_up(engine: Engine) -> None:
             running.upgrade(connection)
 
 
+def complaints(engine: Engine) -> list[str]:
+    """In which ways tables of this version are not as it made them."""
+    from .migrations import running
+
+    with engine.connect() as connection:
+        return [running.in_words(found) for found in running.differences(connection)]
+
+
 @contextmanager
 def _alone(engine: Engine) -> Iterator[Connection]:
     """A transaction beside which no other process changes the tables."""

@@ -32,5 +32,16 @@ def differences(connection: Connection) -> list[Any]:
     return list(compare_metadata(context, metadata))
 
 
+def in_words(difference: Any) -> str:
+    """One of :func:`differences`, for people: what would have to be done, and to what."""
+    if isinstance(difference, list):  # several about one column
+        verb, _, table, column = difference[0][:4]
+        return f"{verb.replace('_', ' ')} of {table}.{column}"
+    verb, thing = difference[0], difference[-1]
+    where = difference[2] if len(difference) > 2 else getattr(thing, "table", None)
+    name = getattr(thing, "name", thing)
+    return f"{verb.replace('_', ' ')} {name if where is None else f'{where}.{name}'}"
+
+
 def _is_ours(name: str | None, kind: str, parents: Any) -> bool:
     return kind != "table" or name in metadata.tables

@@ -65,6 +65,7 @@ class FlaskCelery(Celery[Any]):
         self.flask_app = flask_app
         self.steps["worker"].add("flask_celeriac.worker.pool_watch:PoolWatch")
         self.steps["worker"].add("flask_celeriac.worker.chords:ChordSweep")
+        self.steps["worker"].add("flask_celeriac.worker.pruning:Pruning")
         self.steps["worker"].add("flask_celeriac.worker.patient:Patient")
         #: The process whose database connections are the application's.
         self.pid = os.getpid()

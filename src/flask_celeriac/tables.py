@@ -78,7 +78,6 @@ record = Table(
     Index("celeriac_record_created", "created"),
     Index("celeriac_record_state", "state", "created"),
     Index("celeriac_record_name", "name", "created"),
-    Index("celeriac_record_updated", "updated"),
 )
 Index(
     "celeriac_record_error",
@@ -90,6 +89,7 @@ Index(
 Index(
     "celeriac_record_root",
     record.c.root_id,
+    record.c.created,
     sqlite_where=record.c.root_id.is_not(None),
     postgresql_where=record.c.root_id.is_not(None),
 )

@@ -108,6 +108,5 @@ CREATE TABLE celeriac_record (
 CREATE INDEX celeriac_record_created ON celeriac_record (created);
 CREATE INDEX celeriac_record_error ON celeriac_record (error_fingerprint, created);
 CREATE INDEX celeriac_record_name ON celeriac_record (name, created);
-CREATE INDEX celeriac_record_root ON celeriac_record (root_id);
+CREATE INDEX celeriac_record_root ON celeriac_record (root_id, created);
 CREATE INDEX celeriac_record_state ON celeriac_record (state, created);
-CREATE INDEX celeriac_record_updated ON celeriac_record (updated);

@@ -78,14 +78,15 @@ def _check_file(ctx: click.Context) -> bool:
 
 def _check_tables(url: str) -> bool:
     from .. import database
+    from ..tables import SCHEMA_VERSION
 
     with opened(url) as (engine, shown):
         found = database.version_of(engine)
-        complaints = database.complaints(engine) if found == database.SCHEMA_VERSION else []
+        complaints = database.complaints(engine) if found == SCHEMA_VERSION else []
     click.echo(f"database   {shown}\ntables     {version_line(found)}")
     for complaint in complaints:
         click.echo(f"           differ: {complaint}")
-    return found in (None, database.SCHEMA_VERSION) and not complaints
+    return found in (None, SCHEMA_VERSION) and not complaints
 
 
 def _has_file(ctx: click.Context) -> bool:

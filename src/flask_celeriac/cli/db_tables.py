@@ -26,16 +26,17 @@ def upgrade(ctx: click.Context) -> None:
     The embedded file also does it by itself when it is next used.
     """
     from .. import database
+    from ..tables import SCHEMA_VERSION
 
     with opened(_records(ctx)) as (engine, shown):
         found = database.version_of(engine)
         database.bring_up(engine)
-    if found == database.SCHEMA_VERSION:
+    if found == SCHEMA_VERSION:
         click.echo(f"{shown}: nothing to do, its tables are at version {found}")
     elif found is None:
-        click.echo(f"{shown}: tables made, version {database.SCHEMA_VERSION}")
+        click.echo(f"{shown}: tables made, version {SCHEMA_VERSION}")
     else:
-        click.echo(f"{shown}: tables upgraded from version {found} to {database.SCHEMA_VERSION}")
+        click.echo(f"{shown}: tables upgraded from version {found} to {SCHEMA_VERSION}")
 
 
 @click.command("current")
@@ -51,7 +52,7 @@ def current(ctx: click.Context) -> None:
 
 def version_line(found: int | None) -> str:
     """What to say of the version of tables, None where there are none."""
-    from ..database import SCHEMA_VERSION
+    from ..tables import SCHEMA_VERSION
 
     if found is None:
         return "no tables yet, they are made at first use"
@@ -93,8 +94,8 @@ def opened(url: str) -> Generator[tuple[Engine, str], None, None]:
     from ..errors import CeleriacError
     from ..sqlite import path_of
 
+    shown = path_of(url) if url.startswith("celeriac:") else database.masked(url)
     try:
-        shown = path_of(url) if url.startswith("celeriac:") else database.masked(url)
         engine = database.unprepared(url)
         try:
             yield engine, shown

@@ -68,6 +68,7 @@ class FlaskCelery(Celery[Any]):
         self.steps["worker"].add("flask_celeriac.worker.pool_watch:PoolWatch")
         self.steps["worker"].add("flask_celeriac.worker.chords:ChordSweep")
         self.steps["worker"].add("flask_celeriac.worker.cold:ColdStop")
+        self.steps["worker"].add("flask_celeriac.worker.pruning:Pruning")
         self.steps["worker"].add("flask_celeriac.worker.patient:Patient")
         self.steps["worker"].add("flask_celeriac.worker.pauses:Pauses")
         self.steps["worker"].add("flask_celeriac.worker.scheduled:Scheduled")

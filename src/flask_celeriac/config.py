@@ -41,6 +41,8 @@ class CeleriacOptions:
     :param durability: ``"normal"`` or ``"full"``.
     :param database: an SQLAlchemy URL; None is the embedded file.
     :param url_base: the URL of the application's root, without a slash at its end.
+    :param keep_succeeded: days the record of a task that succeeded is kept for; 0 is for ever.
+    :param keep_others: the same for a task that ended otherwise.
     :param config_file: the absolute path of the file that was read.
 
     .. versionadded:: 0.1
@@ -49,6 +51,8 @@ class CeleriacOptions:
     durability: str = "normal"
     database: str | None = None
     url_base: str | None = None
+    keep_succeeded: float = 7
+    keep_others: float = 30
     config_file: str | None = None
 
 

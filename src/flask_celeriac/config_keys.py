@@ -9,7 +9,10 @@ from functools import cache
 from typing import Any
 
 #: Our own keys, without the ``CELERIAC_`` in front.
-OWN_KEYS = ("durability", "database", "url_base", "config_file")
+OWN_KEYS = (
+    *("durability", "database", "url_base", "keep_succeeded", "keep_others"),
+    "config_file",
+)
 
 # Celery's code reads these, its table of defaults does not have them.
 _UNLISTED = {

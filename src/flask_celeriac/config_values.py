@@ -197,7 +197,11 @@ def _time_zones() -> dict[str, str]:
     return {name.casefold(): name for name in zoneinfo.available_timezones()}
 
 
-def own_value(key: str, value: Any, *, where: str) -> str | None:
+#: Days in a thousand years: what is more is a mistake, such as seconds.
+_LONGEST_DAYS = 365_000
+
+
+def own_value(key: str, value: Any, *, where: str) -> Any:
     """The validated value of one of our own keys; None stands for its default.
 
     :param key: the key without ``CELERIAC_``, in lower case.
@@ -205,7 +209,13 @@ def own_value(key: str, value: Any, *, where: str) -> str | None:
     """
     if value is None:
         return None
-    checks = {"durability": _durability, "database": _database, "url_base": _url_base}
+    checks: dict[str, Callable[[Any], str | float]] = {
+        "durability": _durability,
+        "database": _database,
+        "url_base": _url_base,
+        "keep_succeeded": _days,
+        "keep_others": _days,
+    }
     try:
         return checks.get(key, _path)(value)
     except ValueError as why:
@@ -245,6 +255,17 @@ def _url_base(value: Any) -> str:
     ):
         raise ValueError(f"{wanted}, without query or user")
     return parts.geturl().rstrip("/?#")
+
+
+def _days(value: Any) -> float:
+    wanted = "give a number of days, 0 for ever"
+    try:
+        days = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        raise ValueError(wanted) from None
+    if not 0 <= days <= _LONGEST_DAYS:
+        raise ValueError(wanted)
+    return days
 
 
 def _path(value: Any) -> str:

@@ -7,27 +7,42 @@ By default they live in the embedded broker's file, reached through APSW; with
 from __future__ import annotations
 
 import threading
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
     Engine,
+    Integer,
+    MetaData,
+    Table,
     create_engine,
+    func,
     insert,
     make_url,
     select,
-    update,
 )
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError
 from sqlalchemy.pool import QueuePool
 
 from . import fork_gate, sqlite
-from .errors import StorageError
-from .tables import SCHEMA_VERSION, metadata, schema
+from .errors import StorageError, StorageUnavailableError
+from .migrations import making
+from .tables import REVISION, SCHEMA_VERSION, metadata, record, revision
 
 #: What :func:`driver_of` raises for a database that SQLAlchemy does not know.
 UnknownDatabase = ArgumentError
 #: What is raised when a database cannot be reached, or not just now.
 OUT_OF_REACH = (InterfaceError, OperationalError)
+
+#: Where the version stood before Alembic kept it.
+_SCHEMA = Table("celeriac_schema", MetaData(), Column("version", Integer))
+#: Of no meaning but that it is ours: the number of PostgreSQL's advisory lock.
+_LOCK = 0x63656C65
+#: Seconds that a process waits for another that changes the tables.
+_PATIENCE = 60
 
 _engines: dict[str, Engine] = {}
 _lock = threading.Lock()
@@ -37,6 +52,7 @@ def engine_for(url: str) -> Engine:
     """This process's engine for a database, its tables made when they are missing.
 
     :param url: a SQLAlchemy URL, or ``celeriac:///path`` for the embedded file.
+    :raises StorageError: its tables are of another version of this package.
 
     .. versionadded:: 0.1
     """
@@ -46,10 +62,19 @@ def engine_for(url: str) -> Engine:
         pass
     with _lock:
         if url not in _engines:
-            engine = _embedded(url) if url.startswith("celeriac:") else _external(url)
-            _prepare(engine)
+            engine = unprepared(url)
+            try:
+                _prepare(engine, url)
+            except BaseException:
+                engine.dispose()
+                raise
             _engines[url] = engine
         return _engines[url]
+
+
+def unprepared(url: str) -> Engine:
+    """An engine for a database as it is, for who looks after its tables; not kept."""
+    return _embedded(url) if url.startswith("celeriac:") else _external(url)
 
 
 def _embedded(url: str) -> Engine:
@@ -69,32 +94,30 @@ def _external(url: str) -> Engine:
     return create_engine(url, pool_pre_ping=True)
 
 
-def _prepare(engine: Engine) -> None:
-    """Make the tables, or bring them to this version; several processes may come here at once."""
-    if _version(engine) == SCHEMA_VERSION:
+def _prepare(engine: Engine, url: str) -> None:
+    """Make the tables, or bring those of the embedded file to this version.
+
+    :raises StorageError: they are of another version.
+    """
+    found = version_of(engine)
+    if found == SCHEMA_VERSION:
         return
-    for attempt in range(10):
-        try:
-            _create(engine)
-            return
-        except DBAPIError:
-            # MySQL commits each table by itself: another process may be half-way through them.
-            if _version(engine) == SCHEMA_VERSION:
-                return
-            if attempt == 9:
-                raise
-            time.sleep(0.1)
+    if found is None or url.startswith("celeriac:"):
+        bring_up(engine)
+        return
+    raise StorageError(
+        f"{masked(url)}: its tables were made by an older Flask-Celeriac (version {found}, this one"
+        f" needs {SCHEMA_VERSION}): stop the workers and run `flask celery db upgrade`"
+    )
 
 
-def _version(engine: Engine) -> int | None:
+def version_of(engine: Engine) -> int | None:
     """The version of a database's tables, None where there are none.
 
     :raises StorageError: a newer version of this package made them.
     """
     with engine.connect() as connection:
-        if not engine.dialect.has_table(connection, schema.name):
-            return None
-        found = connection.execute(select(schema.c.version)).scalar()
+        found = _version(connection)
     if found is not None and found > SCHEMA_VERSION:
         raise StorageError(
             f"{masked(str(engine.url))}: its tables were made by a newer Flask-Celeriac (version"
@@ -103,17 +126,77 @@ def _version(engine: Engine) -> int | None:
     return found
 
 
-def _create(engine: Engine) -> None:
-    # Version 2 added tables and changed none.
-    with engine.begin() as connection:
-        for table in metadata.sorted_tables:
-            if table is not schema:
-                table.create(connection, checkfirst=True)
-        schema.create(connection, checkfirst=True)
-        # Last: the version says that the others are there.
-        known = connection.execute(update(schema).values(version=SCHEMA_VERSION)).rowcount
-        if not known:
-            connection.execute(insert(schema).values(version=SCHEMA_VERSION))
+def _version(connection: Connection) -> int | None:
+    has_table = connection.dialect.has_table
+    if has_table(connection, revision.name):
+        found = connection.execute(select(revision.c.version_num)).scalar()
+        if found is not None:
+            return int(found)
+    if has_table(connection, _SCHEMA.name):
+        return connection.execute(select(_SCHEMA.c.version)).scalar()
+    return None
+
+
+def bring_up(engine: Engine) -> None:
+    """Make the tables or bring them to this version; several processes may come here at once.
+
+    What was interrupted goes on where it was: MySQL commits each table by itself.
+
+    :raises StorageUnavailableError: another process has been at it for a minute.
+    """
+    with _alone(engine) as connection:
+        found = _version(connection)
+        if found == SCHEMA_VERSION:
+            return
+        if found is None and not connection.dialect.has_table(connection, record.name):
+            making.make(connection, metadata)
+            revision.create(connection, checkfirst=True)
+            connection.execute(insert(revision).values(version_num=REVISION))
+        else:
+            from .migrations import running  # Alembic takes longer to import than this to do
+
+            running.upgrade(connection)
+
+
+def complaints(engine: Engine) -> list[str]:
+    """In which ways tables of this version are not as it made them."""
+    from .migrations import running
+
+    with engine.connect() as connection:
+        return [running.in_words(found) for found in running.differences(connection)]
+
+
+@contextmanager
+def _alone(engine: Engine) -> Iterator[Connection]:
+    """A transaction beside which no other process changes the tables."""
+    dialect = engine.dialect.name
+    with engine.connect() as connection:
+        if dialect == "sqlite":
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        elif dialect == "postgresql":
+            connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
+        elif dialect in ("mysql", "mariadb"):
+            _lock_mysql(connection)
+        try:
+            yield connection
+            connection.commit()
+        finally:
+            if dialect in ("mysql", "mariadb"):
+                connection.rollback()
+                connection.execute(select(func.release_lock(_mysql_lock())))
+
+
+def _lock_mysql(connection: Connection) -> None:
+    if not connection.execute(select(func.get_lock(_mysql_lock(), _PATIENCE))).scalar():
+        raise StorageUnavailableError(
+            f"{masked(str(connection.engine.url))}: another process is changing its tables: wait"
+            " until it is done, and try again"
+        )
+
+
+def _mysql_lock() -> ColumnElement[str]:
+    # The lock is the whole server's, and its name ends at 64 characters.
+    return func.concat("celeriac.", func.left(func.md5(func.database()), 32))
 
 
 def driver_of(url: str) -> object:

@@ -65,10 +65,12 @@ def _complaints(db: apsw.Connection) -> list[str]:
 
 
 def _records_version(db: apsw.Connection) -> int:
-    try:
-        return _number(db, "SELECT max(version) FROM celeriac_schema")
-    except (apsw.SQLError, *DAMAGED):  # no result was stored yet
-        return 0
+    for source in ("version_num FROM celeriac_alembic_version", "version FROM celeriac_schema"):
+        try:
+            return _number(db, f"SELECT {source}")
+        except (apsw.SQLError, *DAMAGED):  # an older version, or no record was written yet
+            continue
+    return 0
 
 
 def _number(db: apsw.Connection, sql: str) -> int:

@@ -12,7 +12,7 @@ from .sqlite import File
 from .sqlite_errors import explain
 
 #: Tables that speak of processes, all of which have ended, and of versions.
-_LEFT_OUT = frozenset({"process", "consumer", "celeriac_schema"})
+_LEFT_OUT = frozenset({"process", "consumer", "celeriac_schema", "celeriac_alembic_version"})
 #: Whose message it was: nobody's any more, so it runs again.
 _FORGOTTEN = frozenset({"claim"})
 #: How reading damaged pages fails.

@@ -25,7 +25,8 @@ sqlite_version = apsw.sqlite_lib_version()
 sqlite_version_info = tuple(int(part) for part in sqlite_version.split("."))
 
 Binary = bytes
-_READS = ("SELECT", "PRAGMA", "EXPLAIN", "VALUES")
+#: Before these, no transaction is begun.
+_READS = ("SELECT", "PRAGMA", "EXPLAIN", "VALUES", "BEGIN")
 
 
 class Warning(Exception):  # noqa: A001 - PEP 249's name

@@ -12,6 +12,7 @@ from sqlalchemy import (
     Index,
     Integer,
     MetaData,
+    PrimaryKeyConstraint,
     SmallInteger,
     String,
     Table,
@@ -29,7 +30,8 @@ Id = String(255).with_variant(mysql.VARCHAR(255, collation="utf8mb4_bin"), "mysq
 Name = Id
 #: A row's own number; SQLite counts only in INTEGER.
 Serial = BigInteger().with_variant(Integer(), "sqlite")
-Moment = Float(53)
+#: MySQL calls a FLOAT(53) so, and Alembic would take the two for different.
+Moment = Float(53).with_variant(mysql.DOUBLE(asdecimal=False), "mysql", "mariadb")
 
 #: Every task: what it is, where it is, and what became of it. While a task is in the embedded
 #: broker's queue, its message is its record, unless there is more to say of it.
@@ -76,7 +78,6 @@ record = Table(
     Index("celeriac_record_created", "created"),
     Index("celeriac_record_state", "state", "created"),
     Index("celeriac_record_name", "name", "created"),
-    Index("celeriac_record_updated", "updated"),
 )
 Index(
     "celeriac_record_error",
@@ -88,6 +89,7 @@ Index(
 Index(
     "celeriac_record_root",
     record.c.root_id,
+    record.c.created,
     sqlite_where=record.c.root_id.is_not(None),
     postgresql_where=record.c.root_id.is_not(None),
 )
@@ -182,11 +184,15 @@ chord_part = Table(
     sqlite_with_rowid=False,
 )
 
-#: One row: the version of these tables.
-schema = Table(
-    "celeriac_schema",
-    metadata,
-    Column("version", Integer, primary_key=True, autoincrement=False),
+#: One row: the version of these tables, as Alembic keeps it. Alembic makes this table too, so it is
+#: not among those that are compared.
+revision = Table(
+    "celeriac_alembic_version",
+    MetaData(),
+    Column("version_num", String(32), nullable=False),
+    PrimaryKeyConstraint("version_num", name="celeriac_alembic_version_pkc"),
 )
 
 SCHEMA_VERSION = 3
+#: What Alembic calls it: the name of the last script in ``migrations``.
+REVISION = f"{SCHEMA_VERSION:04}"

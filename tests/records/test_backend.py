@@ -13,8 +13,10 @@ import pytest
 from celery import Celery, states
 from celery.exceptions import TimeoutError
 from celery.result import GroupResult, ResultSet
+from sqlalchemy import select
 
 from flask_celeriac.records.backend import Backend
+from flask_celeriac.tables import record
 from tests.system.tasks import client
 
 
@@ -245,7 +247,12 @@ def test_a_set_of_results_is_waited_for(app: Celery, backend: Backend) -> None:
     thread.join()
 
 
-def test_cleanup_deletes_what_has_expired(app: Celery, backend: Backend) -> None:
+def test_cleanup_forgets_results_that_have_expired_and_keeps_the_records(
+    app: Celery, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flask_celeriac.records.backend.EXPIRE_BATCH", 2)
+    for number in range(5):
+        backend.store_result(str(number), 1, states.SUCCESS)
     backend.store_result("old", 1, states.SUCCESS)
     GroupResult("g", [app.AsyncResult("old")], app=app).save()
     app.conf.result_expires = timedelta(hours=1)
@@ -257,7 +264,11 @@ def test_cleanup_deletes_what_has_expired(app: Celery, backend: Backend) -> None
     backend.expires = 0.001
     backend.cleanup()
     assert app.AsyncResult("old").state == "PENDING"
+    assert app.AsyncResult("old").result is None
     assert GroupResult.restore("g", app=app) is None
+    with backend.engine.connect() as connection:
+        rows = connection.execute(select(record.c.state, record.c.status, record.c.result)).all()
+    assert rows == [("succeeded", None, None)] * 6
 
 
 def test_results_that_never_expire(app: Celery, backend: Backend) -> None:

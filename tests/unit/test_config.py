@@ -331,7 +331,8 @@ class TestOwnKeys:
         file.write_text("celeriac: {durability: full}\nCELERIAC_URL_BASE: http://file/\n")
         config: dict[str, Any] = {"CELERIAC_CONFIG_FILE": str(file)}
         found = settings(config)
-        assert found.options == CeleriacOptions("full", None, "http://file", str(file))
+        expected = CeleriacOptions("full", None, "http://file", config_file=str(file))
+        assert found.options == expected
         config["CELERIAC_URL_BASE"] = "http://flat"
         assert settings(config).options.url_base == "http://flat"
         config["CELERIAC"] = {"url_base": "http://section"}

@@ -13,7 +13,7 @@ from celery import Celery
 
 from flask_celeriac import database, sqlite
 from flask_celeriac import tables as ours
-from flask_celeriac.errors import RecordsUnavailableError, StorageError
+from flask_celeriac.errors import RecordsUnavailableError
 from tests.records.conftest import DATABASES, database_url
 from tests.system.other import Other
 from tests.system.tasks import client
@@ -50,7 +50,7 @@ EXPECTED = {
     "celeriac_group",
     "celeriac_chord",
     "celeriac_chord_part",
-    "celeriac_schema",
+    "celeriac_alembic_version",
 }
 
 
@@ -59,35 +59,8 @@ def test_the_tables_are_made_once(url: str) -> None:
     assert tables(engine) == EXPECTED
     assert database.engine_for(url) is engine
     with engine.connect() as connection:
-        rows = connection.execute(ours.schema.select()).all()
-    assert rows == [(ours.SCHEMA_VERSION,)]
-    engine.dispose()
-
-
-def test_tables_of_an_older_version_are_brought_up(url: str) -> None:
-    """Version 1 had no chords."""
-    first = database.engine_for(url)
-    with first.begin() as connection:
-        for table in (ours.chord_part, ours.chord):
-            table.drop(connection)
-        connection.execute(ours.schema.update().values(version=1))
-        connection.execute(
-            ours.record.insert().values(task_id="one", state="succeeded", created=1.0, updated=1.0)
-        )
-    database._prepare(first)
-    assert tables(first) == EXPECTED
-    with first.connect() as connection:
-        assert connection.execute(ours.schema.select()).all() == [(ours.SCHEMA_VERSION,)]
-        assert connection.execute(sa.select(ours.record.c.task_id)).scalars().all() == ["one"]
-    first.dispose()
-
-
-def test_tables_of_a_newer_version_are_left_alone(url: str) -> None:
-    engine = database.engine_for(url)
-    with engine.begin() as connection:
-        connection.execute(ours.schema.update().values(version=99))
-    with pytest.raises(StorageError, match=r"version 99.* upgrade flask-celeriac"):
-        database._prepare(engine)
+        rows = connection.execute(ours.revision.select()).all()
+    assert rows == [(ours.REVISION,)]
     engine.dispose()
 
 

@@ -1,4 +1,4 @@
-"""``flask celery db``: the embedded file, looked at and looked after."""
+"""``flask celery db``: the embedded file and the tables, looked at and looked after."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .db_tables import current, opened, records_database, upgrade, version_line
 from .loading import AppOptionHint, load_celery
 
 if TYPE_CHECKING:
@@ -24,7 +25,11 @@ class Group(AppOptionHint, click.Group):
 
 @click.group("db", cls=Group)
 def db() -> None:
-    """Back up, check or salvage the embedded broker's file."""
+    """Back up, check or salvage the embedded broker's file; upgrade the tables of a database."""
+
+
+db.add_command(upgrade)
+db.add_command(current)
 
 
 @db.command("backup")
@@ -49,15 +54,48 @@ def backup(ctx: click.Context, target: str, force: bool) -> None:
 @db.command("check")
 @click.pass_context
 def check(ctx: click.Context) -> None:
-    """Say how large the file is and whether it is whole; the exit code is 1 when it is not."""
+    """Say whether the file is whole, or a database's tables as they should be.
+
+    The exit code is 1 when something is wrong.
+    """
+    url = records_database(load_celery(ctx))
+    whole = _check_tables(url) if url is not None else True
+    if url is None or _has_file(ctx):
+        whole = _check_file(ctx) and whole
+    if not whole:
+        ctx.exit(1)
+
+
+def _check_file(ctx: click.Context) -> bool:
     from ..examination import examine
 
     with _told():
         _, file = _existing(ctx)
         found = examine(file)
     click.echo("\n".join(_lines(file, found)))
-    if found.complaints:
-        ctx.exit(1)
+    return not found.complaints
+
+
+def _check_tables(url: str) -> bool:
+    from .. import database
+    from ..tables import SCHEMA_VERSION
+
+    with opened(url) as (engine, shown):
+        found = database.version_of(engine)
+        complaints = database.complaints(engine) if found == SCHEMA_VERSION else []
+    click.echo(f"database   {shown}\ntables     {version_line(found)}")
+    for complaint in complaints:
+        click.echo(f"           differ: {complaint}")
+    return found in (None, SCHEMA_VERSION) and not complaints
+
+
+def _has_file(ctx: click.Context) -> bool:
+    """Whether tasks go through an embedded file that is there."""
+    try:
+        _, file = _embedded(ctx)
+    except click.ClickException:
+        return False
+    return os.path.exists(file.path)
 
 
 @db.command("salvage")

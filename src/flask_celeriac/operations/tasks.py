@@ -19,7 +19,7 @@ from . import reading
 from .sources import Sources, embedded_store, sources_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Generator, Mapping, Sequence
 
     from ..celery_app import FlaskCelery
 
@@ -377,30 +377,41 @@ def wait(app: FlaskCelery, task_id: str, timeout: float) -> TaskRecord:
 def prune(
     app: FlaskCelery,
     *,
-    keep_succeeded: float = KEEP_SUCCEEDED,
-    keep_others: float = KEEP_OTHERS,
+    keep_succeeded: float | None = KEEP_SUCCEEDED,
+    keep_others: float | None = KEEP_OTHERS,
     pause: float = 0.0,
 ) -> int:
     """Delete the records of tasks that ended long ago, some at a time.
 
-    :param keep_succeeded: seconds since their end, for tasks that succeeded
+    :param keep_succeeded: seconds since their end, for tasks that succeeded; None for ever
     :param keep_others: the same for the others
     :param pause: seconds between two batches, for others who write there
     :return: how many were deleted
     """
+    deleted = 0
+    for gone in prune_in_batches(app, keep_succeeded, keep_others):
+        deleted += gone
+        time.sleep(pause)
+    return deleted
+
+
+def prune_in_batches(
+    app: FlaskCelery, keep_succeeded: float | None, keep_others: float | None
+) -> Generator[int, None, None]:
+    """:func:`prune`, one transaction after the other, each when the next is asked for.
+
+    :return: how many records each deleted
+    """
     engine = sources_of(app).engine
     now = time.time()
-    others = tuple(state for state in states.ENDED if state != states.SUCCEEDED)
-    deleted = 0
-    for ended, keep in (((states.SUCCEEDED,), keep_succeeded), (others, keep_others)):
-        while True:
+    for state in states.ENDED:
+        keep = keep_succeeded if state == states.SUCCEEDED else keep_others
+        gone = 0 if keep is None else PRUNE_BATCH
+        while gone == PRUNE_BATCH and keep is not None:
             with engine.begin() as connection:
-                gone = task_queries.prune(connection, ended, now - keep, PRUNE_BATCH)
-            deleted += gone
-            if gone < PRUNE_BATCH:
-                break
-            time.sleep(pause)
-    return deleted
+                gone = task_queries.prune(connection, state, now - keep, PRUNE_BATCH)
+            if gone:
+                yield gone
 
 
 def is_unknown(app: FlaskCelery, task_id: str) -> bool:

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 #: Celery's stubs know only a part of its backends.
 BaseBackend: Any = base.BaseBackend
 _BINARY = "base64:"
+#: Records that are looked at in one transaction of :meth:`Backend.cleanup`.
+EXPIRE_BATCH = 1000
 
 logger = logging.getLogger(__name__)
 
@@ -179,15 +181,28 @@ class Backend(Recording, Waiting, BaseBackend):  # type: ignore[misc]
             queries.forget_group(connection, group_id)
 
     def cleanup(self) -> None:
-        """Delete what is older than ``result_expires``, and chords that will never end."""
+        """Forget results older than ``result_expires``, and chords that will never end.
+
+        The records of the tasks stay, for as long as ``CELERIAC_KEEP_SUCCEEDED`` and
+        ``CELERIAC_KEEP_OTHERS`` say.
+        """
         expires = self.prepare_expires(None)
+        if expires:
+            self._expire(time.time() - expires)
         unfinished = self.app.conf.result_chord_expires
         with self.engine.begin() as connection:
-            if expires:
-                queries.expire(connection, time.time() - expires)
             self._chords.expire(
                 connection, expires, chords.PATIENCE if unfinished is None else unfinished
             )
+
+    def _expire(self, before: float) -> None:
+        """Some at a time, so that nobody who writes waits for long."""
+        with self.engine.begin() as connection:
+            queries.expire_groups(connection, before)
+            lowest, highest = queries.span(connection)
+        for first in range(lowest, highest + 1, EXPIRE_BATCH):
+            with self.engine.begin() as connection:
+                queries.expire(connection, before, first, first + EXPIRE_BATCH - 1)
 
     # Chords
 

@@ -15,6 +15,7 @@ from sqlalchemy import (
     bindparam,
     delete,
     exists,
+    func,
     insert,
     literal_column,
     or_,
@@ -112,14 +113,31 @@ def forget_group(connection: Connection, group_id: str) -> None:
     connection.execute(delete(group).where(group.c.group_id == group_id))
 
 
-def expire(connection: Connection, before: float) -> None:
-    """Delete what was last written before a moment, in seconds since the epoch."""
-    _delete_before(connection, record, "updated", before)
-    _delete_before(connection, group, "created", before)
+def span(connection: Connection) -> tuple[int, int]:
+    """The lowest number of a record and the highest, (0, -1) where there is none."""
+    lowest, highest = connection.execute(select(func.min(record.c.id), func.max(record.c.id))).one()
+    return (0, -1) if lowest is None else (lowest, highest)
 
 
-def _delete_before(connection: Connection, table: Table, column: str, before: float) -> None:
-    connection.execute(delete(table).where(table.c[column] < before))
+def expire(connection: Connection, before: float, first: int, last: int) -> None:
+    """Clear what a result backend answers with in the records from one number to another.
+
+    The record of the task stays.
+
+    :param before: those last written before this moment, in seconds since the epoch.
+    """
+    old = update(record).where(
+        record.c.id.between(first, last), record.c.updated < before, record.c.status.is_not(None)
+    )
+    connection.execute(old.values(dict.fromkeys(_ANSWER, None)))
+
+
+_ANSWER = ("status", "result", "traceback", "children", "details")
+
+
+def expire_groups(connection: Connection, before: float) -> None:
+    """Delete the groups that were saved before a moment."""
+    connection.execute(delete(group).where(group.c.created < before))
 
 
 def begin_chord(connection: Connection, group_id: str, members: str | None, now: float) -> None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 #: Rows that conditions without an index are tried on, for one page.
 SCAN = 10_000
 #: And for a count.
-COUNT_SCAN = 100_000
+COUNT_SCAN = 20_000
 
 #: What a list shows; the long texts are for a single task.
 _LONG = {"result", "traceback", "children", "details"}
@@ -73,80 +73,119 @@ def find_tasks(connection: Connection, ids: Iterable[str]) -> dict[str, Row[Any]
     return {row.task_id: row for row in rows}
 
 
+class _Part(NamedTuple):
+    """Records that lie along one index, the newest last.
+
+    :param chosen: what the index is asked for
+    :param along: its name, where MySQL has to be told
+    """
+
+    chosen: list[ColumnElement[bool]]
+    along: str | None
+
+
 def list_tasks(connection: Connection, chosen: Filter, after: Place | None, limit: int) -> Rows:
     """The newest records that are chosen, up to ``limit``, without their long texts."""
-    served, rest = _conditions(chosen)
-    scan = SCAN if rest else limit + 1
-    if after is not None:
-        served.append(record.c.created <= after.created)
+    parts, rest = _conditions(chosen, after)
+    scan = SCAN // len(parts) if rest else limit
+    if after is not None:  # which is there still, and is not shown again
         rest.append(or_(record.c.created < after.created, record.c.task_id < after.task_id))
         scan += 1
-    newest = select(*_LISTED).where(*served).order_by(record.c.created.desc()).limit(scan)
-    inner = newest.subquery()
-    outer = select(inner).where(*_on(rest, inner))
-    outer = outer.order_by(inner.c.created.desc(), inner.c.task_id.desc()).limit(limit)
-    found = connection.execute(outer).all()
-    reached = None
-    if len(found) < limit:
-        count, oldest = connection.execute(
-            select(func.count(), func.min(inner.c.created)).select_from(inner)
-        ).one()
-        if count >= scan:
-            reached = Place(oldest, "")
-    return Rows(found, reached)
+    found: list[Row[Any]] = []
+    reached: Place | None = None
+    for part in parts:
+        edge = _edge(connection, part, scan)
+        rows = connection.execute(
+            _along(part, _LISTED, edge)
+            .where(*rest)
+            .order_by(record.c.created.desc(), record.c.task_id.desc())
+            .limit(limit)
+        ).all()
+        found += rows
+        if edge is not None and len(rows) < limit:
+            reached = max(reached or Place(edge, ""), Place(edge, ""))
+    if len(parts) > 1:
+        found.sort(key=lambda row: (row.created, row.task_id), reverse=True)
+    if reached is not None:  # what is older was not looked for in every part
+        found = [row for row in found if row.created >= reached.created]
+    return Rows(found[:limit], reached if len(found) < limit else None)
 
 
 def count_tasks(connection: Connection, chosen: Filter, cap: int) -> int:
-    """How many records are chosen, counting no further than one beyond ``cap``."""
-    served, rest = _conditions(chosen)
-    inner: Any = select(*_LISTED).where(*served)
-    if rest:
-        inner = inner.order_by(record.c.created.desc()).limit(COUNT_SCAN).subquery()
-        inner = select(inner.c.task_id).where(*_on(rest, inner))
-    else:
-        inner = select(record.c.task_id).where(*served)
-    limited = inner.limit(cap + 1).subquery()
-    return int(connection.execute(select(func.count()).select_from(limited)).scalar_one())
+    """How many records are chosen, counting no further than one beyond ``cap``.
+
+    Where conditions have no index, of the newest :data:`COUNT_SCAN` records.
+    """
+    parts, rest = _conditions(chosen, None)
+    number = 0
+    for part in parts:
+        edge = _edge(connection, part, COUNT_SCAN // len(parts)) if rest else None
+        limited = _along(part, [record.c.id], edge).where(*rest).limit(cap + 1 - number)
+        number += connection.execute(
+            select(func.count()).select_from(limited.subquery())
+        ).scalar_one()
+        if number > cap:
+            break
+    return number
+
+
+def _along(
+    part: _Part, columns: Sequence[ColumnElement[Any]], edge: float | None = None
+) -> Select[Any]:
+    statement: Any = select(*columns).where(*part.chosen)
+    if edge is not None:
+        statement = statement.where(record.c.created >= edge)
+    if part.along is not None:
+        for dialect in ("mysql", "mariadb"):  # which would rather sort a part of the table
+            statement = statement.with_hint(record, f"FORCE INDEX ({part.along})", dialect)
+    return statement  # type: ignore[no-any-return]
+
+
+def _edge(connection: Connection, part: _Part, scan: int) -> float | None:
+    """When the last of so many records was made, None where there are not more of them."""
+    newest = _along(part, [record.c.created]).order_by(record.c.created.desc())
+    return connection.execute(newest.limit(1).offset(scan)).scalar()
 
 
 def _conditions(
-    chosen: Filter,
-) -> tuple[list[ColumnElement[bool]], list[ColumnElement[bool]]]:
-    """The conditions that an index along ``created`` serves, and the others."""
+    chosen: Filter, after: Place | None
+) -> tuple[list[_Part], list[ColumnElement[bool]]]:
+    """The parts of the table that indexes along ``created`` lead to, and what else is asked for."""
     c = record.c
-    exact: list[tuple[ColumnElement[Any], str | None]] = [
-        (c.error_fingerprint, chosen.error),
-        (c.name, chosen.name),
-        (c.state, chosen.states[0] if len(chosen.states) == 1 else None),
-        (c.queue, chosen.queue),
-        (c.worker, chosen.worker),
-    ]
-    given = [column == value for column, value in exact if value is not None]
-    indexed = [column for column, value in exact[:3] if value is not None]
-    served = given[:1] if indexed else []
-    rest = given[len(served) :]
-    if len(chosen.states) > 1:
-        rest.append(c.state.in_(chosen.states))
+    parts, rest = _parts_and_rest(chosen)
     if chosen.label is not None:
         rest.append(c.labels.contains(dumps(chosen.label), autoescape=True))
-    if chosen.root is not None:
-        rest.append(or_(c.root_id == chosen.root, c.task_id == chosen.root))
     if chosen.text:
         fields = (c.arguments, c.name, c.error_type, c.error_message)
         rest.append(or_(*(field.icontains(chosen.text, autoescape=True) for field in fields)))
+    during: list[ColumnElement[bool]] = []
+    if after is not None:
+        during.append(c.created <= after.created)
     if chosen.created_after is not None:
-        served.append(c.created >= chosen.created_after)
+        during.append(c.created >= chosen.created_after)
     if chosen.created_before is not None:
-        served.append(c.created < chosen.created_before)
-    return served, rest
+        during.append(c.created < chosen.created_before)
+    return [_Part([*part.chosen, *during], part.along) for part in parts], rest
 
 
-def _on(conditions: list[ColumnElement[bool]], inner: Any) -> list[ColumnElement[bool]]:
-    """Conditions on the table, said of a subquery of it."""
-    from sqlalchemy.sql.util import ClauseAdapter
-
-    adapter = ClauseAdapter(inner)
-    return [adapter.traverse(condition) for condition in conditions]
+def _parts_and_rest(chosen: Filter) -> tuple[list[_Part], list[ColumnElement[bool]]]:
+    """The index that leads to the fewest records, and what it does not know."""
+    c = record.c
+    ways: list[list[_Part]] = []
+    if chosen.root is not None:
+        first = _Part([c.task_id == chosen.root], None)
+        ways.append([_Part([c.root_id == chosen.root], "celeriac_record_root"), first])
+    if chosen.error is not None:
+        ways.append([_Part([c.error_fingerprint == chosen.error], "celeriac_record_error")])
+    if chosen.name is not None:
+        ways.append([_Part([c.name == chosen.name], "celeriac_record_name")])
+    if chosen.states:
+        wanted = dict.fromkeys(chosen.states)
+        ways.append([_Part([c.state == state], "celeriac_record_state") for state in wanted])
+    rest = [or_(*(condition for part in way for condition in part.chosen)) for way in ways[1:]]
+    others = ((c.queue, chosen.queue), (c.worker, chosen.worker))
+    rest += [column == value for column, value in others if value is not None]
+    return (ways or [[_Part([], "celeriac_record_created")]])[0], rest
 
 
 def attempts_of(connection: Connection, task_id: str) -> list[Row[Any]]:
@@ -177,15 +216,16 @@ def delete_task(connection: Connection, task_id: str) -> bool:
     return True
 
 
-def prune(connection: Connection, ended: Sequence[str], before: float, batch: int) -> int:
-    """Delete up to ``batch`` records that ended in one of these states before a moment.
+def prune(connection: Connection, state: str, before: float, batch: int) -> int:
+    """Delete up to ``batch`` records that ended in this state before a moment.
 
     :return: how many.
     """
+    # None ended before it was made: this is what the index of the states knows.
     old = (
         select(record.c.id, record.c.task_id)
-        .where(record.c.updated < before, record.c.state.in_(ended))
-        .order_by(record.c.updated)
+        .where(record.c.state == state, record.c.created < before, record.c.updated < before)
+        .order_by(record.c.created)
         .limit(batch)
     )
     rows = connection.execute(old).all()
@@ -199,12 +239,13 @@ def prune(connection: Connection, ended: Sequence[str], before: float, batch: in
 def queues_of_open_tasks(connection: Connection) -> list[tuple[str, int, float]]:
     """The queues of recorded tasks that wait: name, how many, when the first was sent."""
     waiting = record.c.state.in_((states.QUEUED, states.RETRYING))
-    found: Select[Any] = (
+    found: Any = (
         select(record.c.queue, func.count(), func.min(record.c.created))
         .where(waiting, record.c.queue.is_not(None))
         .group_by(record.c.queue)
     )
-    return [(str(q), int(n), float(first)) for q, n, first in connection.execute(found)]
+    rows: Any = connection.execute(found)
+    return [(str(queue), int(count), float(first)) for queue, count, first in rows]
 
 
 def paused(connection: Connection) -> dict[str, float]:

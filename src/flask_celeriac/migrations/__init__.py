@@ -1,0 +1,1 @@
+"""How the tables beside the queue come from one version to the next."""

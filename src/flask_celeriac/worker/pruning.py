@@ -1,0 +1,89 @@
+"""A worker deletes the records of tasks that ended long ago."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+from celery import bootsteps
+
+from ..operations import sources, tasks
+
+if TYPE_CHECKING:
+    from ..celery_app import FlaskCelery
+
+#: Seconds between two rounds, on average.
+INTERVAL = 3600.0
+#: Seconds from a worker's start to its first round, at most: many start at once.
+FIRST = 600.0
+#: Seconds between two batches, for the tasks that write there.
+PAUSE = 0.5
+DAY = 86400.0
+
+logger = logging.getLogger(__name__)
+
+
+class Pruning(bootsteps.StartStopStep):
+    """Worker step that deletes old records in a thread of its own, some at a time.
+
+    .. versionadded:: 0.1
+    """
+
+    def __init__(self, worker: Any, **kwargs: Any) -> None:
+        super().__init__(worker, **kwargs)
+        self._over = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self, parent: Any) -> None:
+        """Begin, where anything is recorded and not kept for ever."""
+        if sources.records_url(parent.app) is None or not any(kept(parent.app)):
+            return
+        self._over.clear()
+        self._thread = threading.Thread(
+            target=self._run, args=(parent.app,), name="celeriac-pruning", daemon=True
+        )
+        self._thread.start()
+
+    def stop(self, parent: Any) -> None:
+        """End after the batch that is being deleted."""
+        self._over.set()
+        if self._thread is not None:
+            self._thread.join(timeout=5.0)
+            self._thread = None
+
+    terminate = stop
+
+    def _run(self, app: FlaskCelery) -> None:
+        wait = random.uniform(0.1, 1.0) * FIRST
+        while not self._over.wait(wait):
+            prune(app, self._over)
+            wait = random.uniform(0.9, 1.1) * INTERVAL
+
+
+def kept(app: FlaskCelery) -> tuple[float | None, float | None]:
+    """Seconds for which records are kept, of tasks that succeeded and of others; None for ever."""
+    if app.celeriac is None:
+        return None, None
+    options = app.celeriac.settings.options
+    succeeded, others = options.keep_succeeded * DAY, options.keep_others * DAY
+    return succeeded or None, others or None
+
+
+def prune(app: FlaskCelery, over: threading.Event) -> int:
+    """One round; how many records it deleted. Whatever the database says, the worker goes on."""
+    succeeded, others = kept(app)
+    deleted = 0
+    try:
+        with closing(tasks.prune_in_batches(app, succeeded, others)) as batches:
+            for gone in batches:
+                deleted += gone
+                if over.wait(PAUSE):
+                    break
+    except Exception as error:  # noqa: BLE001 - it is tried again in an hour
+        logger.warning("Old records cannot be deleted, trying again later: %s", error)
+    if deleted:
+        logger.info("Deleted %d records of tasks that ended long ago", deleted)
+    return deleted

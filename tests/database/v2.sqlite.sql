@@ -1,0 +1,50 @@
+CREATE TABLE celeriac_chord (
+    group_id VARCHAR(255) NOT NULL,
+    size INTEGER,
+    added INTEGER NOT NULL,
+    returned INTEGER NOT NULL,
+    members TEXT,
+    body TEXT,
+    due FLOAT,
+    claimed_by VARCHAR(255),
+    claimed_until FLOAT,
+    claims INTEGER NOT NULL,
+    sent FLOAT,
+    updated FLOAT NOT NULL,
+    PRIMARY KEY (group_id)
+);
+CREATE INDEX ix_celeriac_chord_due ON celeriac_chord (due);
+CREATE INDEX ix_celeriac_chord_updated ON celeriac_chord (updated);
+CREATE TABLE celeriac_chord_part (
+    group_id VARCHAR(255) NOT NULL,
+    task_id VARCHAR(255) NOT NULL,
+    position INTEGER NOT NULL,
+    state VARCHAR(50) NOT NULL,
+    result TEXT,
+    PRIMARY KEY (group_id, task_id, position)
+)
+ WITHOUT ROWID;
+CREATE TABLE celeriac_group (
+    group_id VARCHAR(255) NOT NULL,
+    result TEXT NOT NULL,
+    created FLOAT NOT NULL,
+    PRIMARY KEY (group_id)
+);
+CREATE INDEX ix_celeriac_group_created ON celeriac_group (created);
+CREATE TABLE celeriac_record (
+    task_id VARCHAR(255) NOT NULL,
+    state VARCHAR(50) NOT NULL,
+    result TEXT,
+    traceback TEXT,
+    children TEXT,
+    details TEXT,
+    finished FLOAT,
+    updated FLOAT NOT NULL,
+    PRIMARY KEY (task_id)
+)
+ WITHOUT ROWID;
+CREATE INDEX celeriac_record_updated ON celeriac_record (updated);
+CREATE TABLE celeriac_schema (
+    version INTEGER NOT NULL,
+    PRIMARY KEY (version)
+);

@@ -11,11 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import celery
 
 from . import patience, sqlite, states
-from .operations.sources import records_url
-from .records import write_queries
 from .records.description import PROGRESS, of_request
-from .records.fence import Fence
-from .records.recording import LONGEST_ARGUMENTS, Recording
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -116,7 +112,12 @@ class Run:
         self._state.due = time.monotonic() + max(PAUSE, seconds * PAUSE_PER_WRITE)
 
     def _write(self) -> None:
+        # Costly, and of no use to tasks that say nothing of themselves.
         from .database import engine_for
+        from .operations.sources import records_url
+        from .records import write_queries
+        from .records.fence import Fence
+        from .records.recording import LONGEST_ARGUMENTS
 
         app = self._task.app
         url = records_url(app)
@@ -162,7 +163,7 @@ def told(task: Any, task_id: str | None, meta: Any) -> Iterator[None]:
         return
     run.said.update(columns)
     yield
-    if isinstance(task.backend, Recording):
+    if _records_itself(task):
         run.written()
     else:
         run.say(columns)
@@ -170,8 +171,15 @@ def told(task: Any, task_id: str | None, meta: Any) -> Iterator[None]:
 
 def finish(task: Any, request: Any) -> None:
     """Write what a run said last, unless the record of its end does that."""
-    if PROGRESS in request.__dict__ and not isinstance(task.backend, Recording):
+    if PROGRESS in request.__dict__ and not _records_itself(task):
         Run(task, request).flush()
+
+
+def _records_itself(task: Any) -> bool:
+    """Whether the task's result backend writes what was said with the states it stores."""
+    from .records.recording import Recording
+
+    return isinstance(task.backend, Recording)
 
 
 def _running() -> Run | None:

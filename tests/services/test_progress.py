@@ -14,6 +14,7 @@ from kombu import pools
 
 from flask_celeriac import Celeriac, current_celeriac, operations, states
 from flask_celeriac import progress as module
+from flask_celeriac.errors import StorageError
 from flask_celeriac.records import write_queries
 from flask_celeriac.records.task_record import TaskRecord
 from tests.support.processes import wait_for
@@ -230,12 +231,13 @@ class TestEmbedded:
     def test_a_write_that_fails_does_not_fail_the_task(
         self, embedded: Flask, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(
-            module, "records_url", lambda _: "postgresql+psycopg://127.0.0.1:1/none"
-        )
+        def fail(*_: object) -> None:
+            raise StorageError("no room")
+
+        monkeypatch.setattr(write_queries, "write_progress_embedded", fail)
         monkeypatch.setattr("tests.services.test_progress.look", lambda _: None)
         with caplog.at_level("WARNING", module.logger.name):
             task = finished(embedded, says, 3)
         assert (task.state, task.result) == (states.SUCCEEDED, 3)
         assert of(task) == (2, 10, "too soon to be written")
-        assert "The progress of task" in caplog.text
+        assert "is not recorded: no room" in caplog.text

@@ -64,7 +64,10 @@ def write(connection: Connection, values: dict[str, Any]) -> bool:
     :return: whether anything was written.
     """
     statement = _statement(connection.dialect.name, _columns(values), values["state"])
-    return connection.execute(statement, _bound(values)).rowcount > 0
+    # SQLAlchemy forgets it on PostgreSQL, where it has an INSERT return the row's number.
+    counted = {"preserve_rowcount": True}
+    found = connection.execute(statement, _bound(values), execution_options=counted)
+    return found.rowcount > 0
 
 
 def write_embedded(

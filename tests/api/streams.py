@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from flask import Flask
-from kombu import pools
 from werkzeug.serving import make_server
 
 from flask_celeriac import Celeriac
@@ -59,7 +58,6 @@ def served(app: Flask) -> Iterator[tuple[str, int]]:
         server.shutdown()
         thread.join()
         server.server_close()
-        pools.reset()
 
 
 class Stream:

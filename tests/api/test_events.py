@@ -12,6 +12,7 @@ from typing import Any
 import flask
 import pytest
 from flask import Flask
+from kombu import pools
 
 from flask_celeriac.api.events import Limits, events_response, stream
 from flask_celeriac.errors import UnknownTaskError
@@ -46,6 +47,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Flask:
 def where(app: Flask) -> Iterator[Where]:
     with served(app) as where, working(app):
         yield where
+    pools.reset()
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, cast, overload
 from weakref import WeakSet
 
@@ -19,6 +18,8 @@ from .celery_app import FlaskCelery, find_current
 from .cli.app_option import UserOptions
 from .declaration import Declaration, Periodic, TaskProxy, declaration_of
 from .errors import CeleriacError, ConfigError, NotInitializedError
+from .globals import AppState
+from .progress import progress, track
 from .schedules.entry import Expression, parse
 from .worker import fork
 
@@ -30,20 +31,6 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-@dataclass(frozen=True)
-class AppState:
-    """What belongs to one Flask application, in ``app.extensions["celeriac"]``.
-
-    :param celeriac: the extension that was initialised on the application
-    :param celery: the application's Celery, also in ``app.extensions["celery"]``
-    :param settings: the configuration and where it came from
-    """
-
-    celeriac: Celeriac
-    celery: FlaskCelery
-    settings: config.Settings
 
 
 class Celeriac:
@@ -216,6 +203,9 @@ class Celeriac:
         :raises RecordsUnavailableError: what is recorded cannot be read just now
         """
         return operations.is_unknown(self._find_app(), task_id)
+
+    progress = staticmethod(progress)
+    track = staticmethod(track)
 
     def _schedule(self, periodic: Periodic) -> None:
         if periodic.key in {known.key for known in self._periodic}:

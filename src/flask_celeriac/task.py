@@ -16,7 +16,7 @@ from celery.app import pop_current_task, push_current_task
 from flask.globals import app_ctx
 from kombu.exceptions import EncodeError
 
-from . import arguments, publishing, url_base
+from . import arguments, progress, publishing, url_base
 from .records.description import STARTED
 from .worker.sessions import give_back
 
@@ -97,6 +97,7 @@ class Task(celery.Task[P, R]):
             with context:
                 return self.run(*args, **kwargs)
         finally:
+            progress.finish(self, request)
             app: Any = self.app
             session = getattr(app, "session", None)
             if session is not None and not request.is_eager:
@@ -152,10 +153,12 @@ class Task(celery.Task[P, R]):
         :param task_id: the task, by default the one that runs; an inline call is none, and stores
             nothing
         :param state: one of Celery's states or one of your own, such as ``"PROGRESS"``
-        :param meta: what :attr:`celery.result.AsyncResult.info` shows of it
+        :param meta: what :attr:`celery.result.AsyncResult.info` shows of it; the numbers under
+            ``current`` and ``total`` are the progress in the task's record, with the ``message``
         """
         if task_id is not None or self.request.id is not None:
-            super().update_state(task_id, state, meta, **kwargs)
+            with progress.told(self, task_id, meta):
+                super().update_state(task_id, state, meta, **kwargs)
 
     def _context(self, request: Context | None) -> AppContext | None:
         """The context to push for a run, or ``None`` to stay in the one there is."""

@@ -74,6 +74,24 @@ def find_messages(db: apsw.Connection, ids: Iterable[str]) -> set[str]:
     return {row[0] for row in rows}
 
 
+def states_of(db: apsw.Connection, ids: Iterable[str], now: float) -> dict[str, str]:
+    """The states of those of some tasks that are in the queue.
+
+    :param now: seconds since the epoch.
+    """
+    wanted = list(ids)
+    marks = ", ".join("?" * len(wanted))
+    # The newest message of a task comes last, and counts.
+    rows = db.execute(
+        f"SELECT task_id, CASE WHEN {_IN_STATE[states.RUNNING]} THEN '{states.RUNNING}'"
+        f" WHEN due IS NULL OR due <= ? THEN '{states.QUEUED}'"
+        f" WHEN {_REPEATED} THEN '{states.RETRYING}' ELSE '{states.SCHEDULED}' END"
+        f" FROM message WHERE task_id IN ({marks}) ORDER BY id",
+        (now, *wanted),
+    )
+    return {str(row[0]): str(row[1]) for row in rows}
+
+
 def list_messages(
     db: apsw.Connection, chosen: Filter, after: tuple[float, str] | None, limit: int
 ) -> tuple[list[Message], float | None]:

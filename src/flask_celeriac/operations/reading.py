@@ -82,7 +82,9 @@ def merged(queued: TaskRecord, recorded: TaskRecord) -> TaskRecord:
     if recorded.ended and (recorded.state != states.FAILED or queued.state == states.RUNNING):
         return recorded
     known = {name: getattr(recorded, name) for name in _ADDED}
-    return replace(queued, **{name: value for name, value in known.items() if value})
+    return replace(
+        queued, **{name: value for name, value in known.items() if value not in (None, ())}
+    )
 
 
 def shown(

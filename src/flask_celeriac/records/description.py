@@ -17,6 +17,8 @@ SCHEDULE = "celeriac_schedule"
 
 #: The attribute of a request that says when its task's body began, in seconds since the epoch.
 STARTED = "celeriac_started"
+#: The attribute of a request with what its task said of its progress, by the record's columns.
+PROGRESS = "celeriac_progress"
 
 _LONGEST_MESSAGE = 500
 _LONGEST_TYPE = 255
@@ -46,6 +48,7 @@ def of_request(request: Any) -> dict[str, Any]:
     headers = request.headers
     if headers:
         values.update(of_headers(headers))
+    values.update(request.__dict__.get(PROGRESS, ()))
     return values
 
 

@@ -45,7 +45,8 @@ class Recording(BaseBackend):  # type: ignore[misc]
         """What is recorded of a task in a state."""
         now = time.time()
         children = self.current_task_children(request)
-        values = {} if request is None else description.of_request(request)
+        mine = request is not None and request.id == task_id
+        values = description.of_request(request) if mine else {}
         ours = record_states.of_celery(state)
         if state == states.REVOKED and _says_expired(result):
             ours = record_states.EXPIRED

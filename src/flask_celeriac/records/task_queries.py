@@ -73,6 +73,15 @@ def find_tasks(connection: Connection, ids: Iterable[str]) -> dict[str, Row[Any]
     return {row.task_id: row for row in rows}
 
 
+def versions(connection: Connection, ids: Iterable[str]) -> dict[str, tuple[str, float]]:
+    """What tells whether the records of some tasks have changed: state, time of the last write."""
+    wanted = record.c.task_id.in_(list(ids))
+    rows = connection.execute(
+        select(record.c.task_id, record.c.state, record.c.updated).where(wanted)
+    )
+    return {row.task_id: (row.state, row.updated) for row in rows}
+
+
 class _Part(NamedTuple):
     """Records that lie along one index, the newest last.
 

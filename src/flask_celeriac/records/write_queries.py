@@ -11,9 +11,18 @@ import functools
 import re
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, Connection, bindparam, case, func, literal_column, null
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    bindparam,
+    case,
+    func,
+    literal_column,
+    null,
+    update,
+)
 from sqlalchemy.dialects import mysql, postgresql, sqlite
-from sqlalchemy.sql.dml import Insert
+from sqlalchemy.sql.dml import Insert, Update
 
 from .. import states
 from ..tables import record
@@ -30,6 +39,11 @@ _IDENTITY = {
 _OF_STATE = (
     *("result", "traceback", "children", "details", "finished"),
     *("error_type", "error_message", "error_fingerprint"),
+)
+#: What belongs to one run of a task: the rest of its record stays as it is while that goes on.
+_OF_RUN = (
+    *("worker", "started", "attempts", "updated"),
+    *("progress_current", "progress_total", "progress_message"),
 )
 #: What a message in the embedded queue knows better than whoever runs its task.
 _OF_MESSAGE = {
@@ -50,7 +64,10 @@ def write(connection: Connection, values: dict[str, Any]) -> bool:
     :return: whether anything was written.
     """
     statement = _statement(connection.dialect.name, _columns(values), values["state"])
-    return connection.execute(statement, _bound(values)).rowcount > 0
+    # SQLAlchemy forgets it on PostgreSQL, where it has an INSERT return the row's number.
+    counted = {"preserve_rowcount": True}
+    found = connection.execute(statement, _bound(values), execution_options=counted)
+    return found.rowcount > 0
 
 
 def write_embedded(
@@ -73,6 +90,35 @@ def write_embedded(
         bound["longest"] = longest
         db.execute(guarded, bound)
     return db.changes() > 0
+
+
+def write_progress(connection: Connection, values: dict[str, Any]) -> bool:
+    """Write how far a running task says it is; its record begins with that if it has none.
+
+    :param values: as :func:`write` takes them, in the state ``"running"``.
+    :return: whether anything was written.
+    """
+    statement = _progress(_progress_columns(values))
+    if connection.execute(statement, {**values, "of": values["task_id"]}).rowcount > 0:
+        return True
+    return write(connection, values)
+
+
+def write_progress_embedded(
+    db: apsw.Connection,
+    values: dict[str, Any],
+    claim: tuple[int, int] | None = None,
+    longest: int = -1,
+) -> bool:
+    """:func:`write_progress`, on the embedded file; parameters as of :func:`write_embedded`."""
+    sql = _embedded_progress(_progress_columns(values), claim is not None)
+    message, held = claim or (None, None)
+    db.execute(sql, {**values, "of": values["task_id"], "message": message, "claim": held})
+    return db.changes() > 0 or write_embedded(db, values, claim, longest)
+
+
+def _progress_columns(values: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(name for name in _OF_RUN if values.get(name) is not None)
 
 
 def _columns(values: dict[str, Any]) -> tuple[str, ...]:
@@ -138,3 +184,20 @@ def _embedded_sql(columns: tuple[str, ...], state: str) -> tuple[str, str]:
         values = re.sub(rf":{name}\b", source, values, count=1)
     held = "FROM message m WHERE m.id = :message AND m.claim = :claim"
     return plain, f"{before}SELECT {values} {held}{after}"
+
+
+@functools.cache
+def _progress(columns: tuple[str, ...]) -> Update:
+    running: ColumnElement[str] = literal_column(f"'{states.RUNNING}'")
+    return (
+        update(record)
+        .where(record.c.task_id == bindparam("of"), record.c.state == running)
+        .values({name: bindparam(name) for name in columns})
+    )
+
+
+@functools.cache
+def _embedded_progress(columns: tuple[str, ...], claimed: bool) -> str:
+    sql = str(_progress(columns).compile(dialect=sqlite.dialect(paramstyle="named")))
+    held = " AND EXISTS (SELECT 1 FROM message WHERE id = :message AND claim = :claim)"
+    return sql + held if claimed else sql

@@ -1,0 +1,228 @@
+"""How far a running task says it is, written to its record now and then."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import celery
+
+from . import patience, sqlite, states
+from .records.description import PROGRESS, of_request
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+T = TypeVar("T")
+
+#: Seconds between two writes, at least.
+PAUSE = 0.25
+#: The pause after a write is this many times what the write took, at least: they cost two percent
+#: of a task's time at most, also on a database that is slow or does not answer.
+PAUSE_PER_WRITE = 50
+_LONGEST_MESSAGE = 255
+
+logger = logging.getLogger(__name__)
+
+
+def progress(current: float, total: float | None = None, message: str | None = None) -> None:
+    """Say how far the running task is; for whoever looks at it, live.
+
+    The first call is written to the task's record at once, later ones at most four times a second;
+    what was said last is written with the task's end. Does nothing outside of a task that a worker
+    runs, and where no record is kept. A write that fails does not fail the task.
+
+    :param current: how much is done, in any unit
+    :param total: of how much; left out, it stays as it was said before
+    :param message: what is being done, 255 characters at most; left out, it stays, too
+    :raises ValueError: a number is not finite
+
+    .. versionadded:: 0.1
+    """
+    run = _running()
+    if run is not None:
+        run.say(_columns(current, total, message))
+
+
+def track(
+    iterable: Iterable[T], total: float | None = None, message: str | None = None
+) -> Iterator[T]:
+    """Give the items of an iterable, and say after each how far the running task is.
+
+    :param iterable: whatever a ``for`` loop takes
+    :param total: how many items there are, by default ``len(iterable)`` where it has a length
+    :param message: as :func:`progress` takes it
+
+    .. versionadded:: 0.1
+    """
+    run = _running()
+    if run is None:
+        yield from iterable
+        return
+    if total is None:
+        total = _length(iterable)
+    run.say(_columns(0, total, message))
+    for number, item in enumerate(iterable, start=1):
+        yield item
+        run.say({"progress_current": float(number)})
+    run.flush()
+
+
+class Run:
+    """What one run of a task has said of its progress, and when that may be written next.
+
+    :param task: the task that runs
+    :param request: its request, which carries what was said to the write of the task's end
+    """
+
+    def __init__(self, task: Any, request: Any) -> None:
+        self._task = task
+        self._request = request
+        self.said: dict[str, Any] = request.__dict__.setdefault(PROGRESS, {})
+        self._state: _Writes = request.__dict__.setdefault(f"{PROGRESS}_writes", _Writes())
+
+    def say(self, columns: dict[str, Any]) -> None:
+        """Note what was said, and write it if it is time."""
+        self.said.update(columns)
+        self._state.pending = True
+        if time.monotonic() >= self._state.due:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what was said and not written yet."""
+        if not self._state.pending:
+            return
+        began = time.monotonic()
+        try:
+            with patience.short():
+                self._write()
+        except Exception as error:  # noqa: BLE001 - no task fails for what it says of itself
+            logger.warning("The progress of task %s is not recorded: %s", self._request.id, error)
+        self.written(time.monotonic() - began)
+
+    def written(self, seconds: float = 0.0) -> None:
+        """Note that what was said has been written.
+
+        :param seconds: how long that took
+        """
+        self._state.pending = False
+        self._state.due = time.monotonic() + max(PAUSE, seconds * PAUSE_PER_WRITE)
+
+    def _write(self) -> None:
+        # Costly, and of no use to tasks that say nothing of themselves.
+        from .database import engine_for
+        from .operations.sources import records_url
+        from .records import write_queries
+        from .records.fence import Fence
+        from .records.recording import LONGEST_ARGUMENTS
+
+        app = self._task.app
+        url = records_url(app)
+        if url is None:
+            return
+        values = of_request(self._request) | {
+            "task_id": self._request.id,
+            "state": states.RUNNING,
+            "updated": time.time(),
+        }
+        engine = engine_for(url)
+        if not url.startswith("celeriac:"):
+            with engine.begin() as connection:
+                write_queries.write_progress(connection, values)
+            return
+        file = sqlite.file_at(sqlite.path_of(url))
+        claim = Fence(app, file).claim_of(self._request)
+        with file.connection() as db:
+            write_queries.write_progress_embedded(db, values, claim, LONGEST_ARGUMENTS)
+
+
+class _Writes:
+    """When a run may write next, and whether it has anything to."""
+
+    __slots__ = ("due", "pending")
+
+    def __init__(self) -> None:
+        self.due = -math.inf
+        self.pending = False
+
+
+@contextmanager
+def told(task: Any, task_id: str | None, meta: Any) -> Iterator[None]:
+    """Take the progress out of what ``update_state`` stores meanwhile.
+
+    :param task_id: as it was given to ``update_state``
+    :param meta: likewise; ``current``, ``total`` and ``message`` in it are meant
+    """
+    run = _running_of(task)
+    columns = _of_meta(meta)
+    if run is None or not columns or task_id not in (None, task.request.id):
+        yield
+        return
+    run.said.update(columns)
+    yield
+    if _records_itself(task):
+        run.written()
+    else:
+        run.say(columns)
+
+
+def finish(task: Any, request: Any) -> None:
+    """Write what a run said last, unless the record of its end does that."""
+    if PROGRESS in request.__dict__ and not _records_itself(task):
+        Run(task, request).flush()
+
+
+def _records_itself(task: Any) -> bool:
+    """Whether the task's result backend writes what was said with the states it stores."""
+    from .records.recording import Recording
+
+    return isinstance(task.backend, Recording)
+
+
+def _running() -> Run | None:
+    """The run that asks, None where no worker runs it."""
+    task: Any = celery.current_task
+    return _running_of(task) if task else None
+
+
+def _running_of(task: Any) -> Run | None:
+    request = task.request_stack.top
+    if request is None or request.called_directly or request.is_eager or request.id is None:
+        return None
+    if getattr(task.app, "celeriac", None) is None:
+        return None
+    return Run(task, request)
+
+
+def _columns(current: float, total: float | None, message: str | None) -> dict[str, Any]:
+    columns: dict[str, Any] = {"progress_current": _finite(current)}
+    if total is not None:
+        columns["progress_total"] = _finite(total)
+    if message is not None:
+        columns["progress_message"] = str(message)[:_LONGEST_MESSAGE]
+    return columns
+
+
+def _finite(number: float) -> float:
+    number = float(number)
+    if not math.isfinite(number):
+        raise ValueError(f"progress is told in finite numbers, not {number}")
+    return number
+
+
+def _of_meta(meta: Any) -> dict[str, Any]:
+    """The progress in a ``meta`` of the user's own making, nothing where there is none."""
+    try:
+        return _columns(meta["current"], meta.get("total"), meta.get("message"))
+    except (AttributeError, LookupError, TypeError, ValueError):
+        return {}
+
+
+def _length(iterable: Any) -> int | None:
+    try:
+        return len(iterable)
+    except TypeError:
+        return None

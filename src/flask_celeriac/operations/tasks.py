@@ -173,25 +173,27 @@ def show(app: FlaskCelery, task_id: str) -> TaskRecord:
     :raises RecordsDisabledError: nothing is recorded
     """
     sources = sources_of(app)
-    message = row = None
+    message = None
     # In this order: a task is recorded before it leaves the queue.
     if sources.queue is not None:
         with sources.queue.connection() as db:
             message = queue_queries.find_message(db, task_id)
-    with sources.engine.connect() as connection:
-        row = task_queries.find_task(connection, task_id)
-    if row is None:
+    recorded = _find_record(app, sources, task_id)
+    if recorded is None:
         if message is None:
             raise UnknownTaskError(f"There is no task {task_id!r}: {_WHY_UNKNOWN}")
         return reading.of_message(app, message)
-    recorded = replace(
-        reading.of_row(app, row),
-        result=_result(app, row),
-        traceback=row.traceback,
-    )
     return (
         recorded if message is None else reading.merged(reading.of_message(app, message), recorded)
     )
+
+
+def _find_record(app: FlaskCelery, sources: Sources, task_id: str) -> TaskRecord | None:
+    with sources.engine.connect() as connection:
+        row = task_queries.find_task(connection, task_id)
+    if row is None:
+        return None
+    return replace(reading.of_row(app, row), result=_result(app, row), traceback=row.traceback)
 
 
 _WHY_UNKNOWN = "it was never sent, or its record has been pruned"
@@ -358,8 +360,10 @@ def wait(app: FlaskCelery, task_id: str, timeout: float) -> TaskRecord:
     try:
         app.AsyncResult(task_id).get(timeout=timeout, propagate=False)
     except TooLate:
-        pass
-    return show(app, task_id)
+        return show(app, task_id)
+    # The message of a task that failed is there for a moment still.
+    recorded = _find_record(app, sources_of(app), task_id)
+    return recorded if recorded is not None and recorded.ended else show(app, task_id)
 
 
 def prune(

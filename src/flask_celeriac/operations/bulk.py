@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..errors import CeleriacError, CountChangedError, InvalidRequestError
+from ..errors import CeleriacError, CountChangedError, InvalidRequestError, StorageError
 from . import tasks
 
 if TYPE_CHECKING:
@@ -27,10 +27,12 @@ class Outcome:
 
     :param done: how many it was done to
     :param refused: the ids of those it could not be done to, and why
+    :param made: the ids of the tasks that were sent for others, by the ids of these
     """
 
     done: int
     refused: dict[str, str]
+    made: dict[str, str] = field(default_factory=dict)
 
 
 def apply_to_many(
@@ -59,15 +61,31 @@ def apply_to_many(
             f"These are {counted.number} tasks, not {expected}: look at them again, and name that"
             " number"
         )
+    return apply_to_each(app, verb, _ids(app, chosen), **options)
+
+
+def apply_to_each(app: FlaskCelery, verb: str, ids: Iterable[str], **options: Any) -> Outcome:
+    """Do something with each of some tasks.
+
+    :param verb: one of :data:`VERBS`
+    :param options: of the verb
+    :raises StorageError: the embedded file cannot be used; what was done until then stays so
+    """
     refused: dict[str, str] = {}
+    made: dict[str, str] = {}
     done = 0
-    for task_id in _ids(app, chosen):
+    for task_id in ids:
         try:
-            VERBS[verb](app, task_id, **options)
-            done += 1
-        except CeleriacError as error:
+            result = VERBS[verb](app, task_id, **options)
+        except StorageError:
+            raise
+        except (CeleriacError, TypeError) as error:  # the latter of arguments it does not take
             refused[task_id] = str(error)
-    return Outcome(done, refused)
+            continue
+        done += 1
+        if result is not None:
+            made[task_id] = result
+    return Outcome(done, refused, made)
 
 
 def _ids(app: FlaskCelery, chosen: Filter) -> list[str]:

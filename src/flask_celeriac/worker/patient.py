@@ -7,6 +7,7 @@ from typing import Any
 from celery import bootsteps
 
 from .. import celery_app, due_dates
+from . import commands  # noqa: F401 - with the worker, its answers
 
 
 class Patient(bootsteps.StartStopStep):

@@ -10,6 +10,7 @@ from celery.worker.control import control_command, inspect_command
 from celery.worker.state import active_requests
 
 _began = time.monotonic()
+_OURS = "flask_celeriac."
 
 
 @inspect_command()
@@ -17,7 +18,9 @@ def celeriac_worker(state: Any) -> dict[str, Any]:
     """Say what this worker is, and what it is at."""
     consumer = state.consumer
     pool = consumer.pool
-    kind = type(pool).__module__.rpartition(".")[2] if pool is not None else None
+    # Celery's word for it, also where the pool is ours and a little more than Celery's.
+    classes = [each for each in type(pool).__mro__ if not each.__module__.startswith(_OURS)]
+    kind = classes[0].__module__.rpartition(".")[2] if pool is not None else None
     return {
         "pid": os.getpid(),
         "pool": kind,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, cast, overload
 from weakref import WeakSet
 
@@ -19,31 +18,21 @@ from .celery_app import FlaskCelery, find_current
 from .cli.app_option import UserOptions
 from .declaration import Declaration, Periodic, TaskProxy, declaration_of
 from .errors import CeleriacError, ConfigError, NotInitializedError
+from .globals import AppState
 from .schedules.entry import Expression, parse
 from .worker import fork
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
 
+    from typing_extensions import Unpack
+
+    from .api.access import Access, Decided
     from .declaration import BoundTaskDecorator, TaskDecorator
     from .task import Task
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-@dataclass(frozen=True)
-class AppState:
-    """What belongs to one Flask application, in ``app.extensions["celeriac"]``.
-
-    :param celeriac: the extension that was initialised on the application
-    :param celery: the application's Celery, also in ``app.extensions["celery"]``
-    :param settings: the configuration and where it came from
-    """
-
-    celeriac: Celeriac
-    celery: FlaskCelery
-    settings: config.Settings
 
 
 class Celeriac:
@@ -216,6 +205,18 @@ class Celeriac:
         :raises RecordsUnavailableError: what is recorded cannot be read just now
         """
         return operations.is_unknown(self._find_app(), task_id)
+
+    def api(self, *, access: Callable[[], Access], **hooks: Unpack[Decided]) -> flask.Blueprint:
+        """A blueprint with the HTTP API of the application it is registered on.
+
+        :param access: called in each request: what whoever sent it may do
+        :param hooks: ``owns(task)``, whether a task is theirs; ``limit(verb)``, seconds to wait
+            or None; ``actor()``, who they are; ``name``, the blueprint's
+        :raises ConfigError: ``access`` is no function
+        """
+        from .api.blueprint import make
+
+        return make(self._find_app, access=access, **hooks)
 
     def _schedule(self, periodic: Periodic) -> None:
         if periodic.key in {known.key for known in self._periodic}:

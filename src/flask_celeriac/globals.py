@@ -1,7 +1,8 @@
-"""Proxies to what belongs to the current Flask application."""
+"""What belongs to one Flask application, and proxies to that of the current one."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 import flask
@@ -10,7 +11,23 @@ from werkzeug.local import LocalProxy
 from .errors import NotInitializedError
 
 if TYPE_CHECKING:
+    from . import config
+    from .celery_app import FlaskCelery
     from .extension import Celeriac
+
+
+@dataclass(frozen=True)
+class AppState:
+    """What belongs to one Flask application, in ``app.extensions["celeriac"]``.
+
+    :param celeriac: the extension that was initialised on the application
+    :param celery: the application's Celery, also in ``app.extensions["celery"]``
+    :param settings: the configuration and where it came from
+    """
+
+    celeriac: Celeriac
+    celery: FlaskCelery
+    settings: config.Settings
 
 
 def _current_celeriac() -> Celeriac:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .api.access import Access
 from .celery_app import FlaskCelery
 from .compat import celery_init_app, make_celery
 from .errors import CeleriacError, ConfigError, ConfigWarning, UnserializableArgumentError
@@ -10,6 +11,7 @@ from .globals import current_celeriac
 from .task import Task
 
 __all__ = [
+    "Access",
     "Celeriac",
     "CeleriacError",
     "ConfigError",

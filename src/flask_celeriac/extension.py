@@ -26,6 +26,9 @@ from .worker import fork
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
 
+    from typing_extensions import Unpack
+
+    from .api.access import Access, Decided
     from .declaration import BoundTaskDecorator, TaskDecorator
     from .task import Task
 
@@ -195,9 +198,6 @@ class Celeriac:
     def is_unknown(self, task_id: str) -> bool:
         """Whether it is certain that there is no such task: not queued, not running, not recorded.
 
-        Celery calls a task it knows nothing of ``PENDING``, as it does one that waits. On the
-        embedded broker, with results kept by us, the difference is known.
-
         :param task_id: the id a client asks about
         :return: False also where nobody can tell, such as on Redis and RabbitMQ
         :raises RecordsUnavailableError: what is recorded cannot be read just now
@@ -206,6 +206,18 @@ class Celeriac:
 
     progress = staticmethod(progress)
     track = staticmethod(track)
+
+    def api(self, *, access: Callable[[], Access], **hooks: Unpack[Decided]) -> flask.Blueprint:
+        """A blueprint with the HTTP API of the application it is registered on.
+
+        :param access: called in each request: what whoever sent it may do
+        :param hooks: ``owns(task)``, whether a task is theirs; ``limit(verb)``, seconds to wait
+            or None; ``actor()``, who they are; ``name``, the blueprint's
+        :raises ConfigError: ``access`` is no function
+        """
+        from .api.blueprint import make
+
+        return make(self._find_app, access=access, **hooks)
 
     def _schedule(self, periodic: Periodic) -> None:
         if periodic.key in {known.key for known in self._periodic}:

@@ -51,6 +51,8 @@ class Task(celery.Task[P, R]):
 
     #: Where messages go by default: what ``@celeriac.task`` was given of :data:`ROUTING`.
     routing: Mapping[str, Any] = {}
+    #: Whether the HTTP API may start it.
+    http = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         # Made synchronous here rather than where it is called: Celery wraps `run` for

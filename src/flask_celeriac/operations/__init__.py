@@ -3,7 +3,7 @@
 Each takes the application's Celery first, and gives and takes plain data.
 """
 
-from .bulk import VERBS, Outcome, apply_to_each, apply_to_many
+from .bulk import VERBS, Outcome, apply_to_each, apply_to_many, count_allowed
 from .queues import Queue, list_queues, pause, resume
 from .tasks import (
     Count,
@@ -36,6 +36,7 @@ __all__ = [
     "apply_to_many",
     "attempts",
     "count",
+    "count_allowed",
     "discard",
     "is_unknown",
     "list_queues",

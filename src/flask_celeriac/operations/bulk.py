@@ -11,7 +11,9 @@ from . import tasks
 
 if TYPE_CHECKING:
     from ..celery_app import FlaskCelery
-    from ..records.task_record import Filter
+    from ..records.task_record import Filter, TaskRecord
+
+    Allowed = Callable[[TaskRecord], bool] | None
 
 #: The verbs, and what each does with one task.
 VERBS: dict[str, Callable[..., Any]] = {
@@ -35,22 +37,40 @@ class Outcome:
     made: dict[str, str] = field(default_factory=dict)
 
 
+def count_allowed(app: FlaskCelery, chosen: Filter, allowed: Allowed = None) -> tasks.Count:
+    """How many tasks are chosen, of those that somebody may touch.
+
+    :param allowed: whether a task is one of these; None for all. It is asked of each
+    """
+    if allowed is None:
+        return tasks.count(app, chosen)
+    number = len(_ids(app, chosen, allowed, tasks.COUNT_CAP + 1))
+    return tasks.Count(min(number, tasks.COUNT_CAP), number > tasks.COUNT_CAP)
+
+
 def apply_to_many(
-    app: FlaskCelery, verb: str, chosen: Filter, *, expected: int, **options: Any
+    app: FlaskCelery,
+    verb: str,
+    chosen: Filter,
+    *,
+    expected: int,
+    allowed: Allowed = None,
+    **options: Any,
 ) -> Outcome:
     """Do something with every task that a filter chooses.
 
     Those that come to be chosen meanwhile are left alone.
 
     :param verb: one of :data:`VERBS`
-    :param expected: how many :func:`~flask_celeriac.operations.tasks.count` said there are
+    :param expected: how many :func:`count_allowed` said there are
+    :param allowed: as :func:`count_allowed` takes it
     :param options: of the verb
     :raises InvalidRequestError: there is no such verb, or more tasks than are counted
     :raises CountChangedError: there are more or fewer than expected; nothing was done
     """
     if verb not in VERBS:
         raise InvalidRequestError(f"verb: there is no {verb!r}: they are {', '.join(VERBS)}")
-    counted = tasks.count(app, chosen)
+    counted = count_allowed(app, chosen, allowed)
     if counted.capped:
         raise InvalidRequestError(
             f"These are more than {counted.number:,} tasks, too many at a time: choose fewer, for"
@@ -61,7 +81,7 @@ def apply_to_many(
             f"These are {counted.number} tasks, not {expected}: look at them again, and name that"
             " number"
         )
-    return apply_to_each(app, verb, _ids(app, chosen), **options)
+    return apply_to_each(app, verb, _ids(app, chosen, allowed, tasks.COUNT_CAP), **options)
 
 
 def apply_to_each(app: FlaskCelery, verb: str, ids: Iterable[str], **options: Any) -> Outcome:
@@ -88,13 +108,13 @@ def apply_to_each(app: FlaskCelery, verb: str, ids: Iterable[str], **options: An
     return Outcome(done, refused, made)
 
 
-def _ids(app: FlaskCelery, chosen: Filter) -> list[str]:
+def _ids(app: FlaskCelery, chosen: Filter, allowed: Allowed, most: int) -> list[str]:
     """All of them, before anything changes which they are."""
     ids: list[str] = []
     cursor = None
     while True:
         page = tasks.list_tasks(app, chosen, cursor=cursor, limit=tasks.LARGEST_PAGE)
-        ids.extend(task.id for task in page.tasks)
+        ids.extend(task.id for task in page.tasks if allowed is None or allowed(task))
         cursor = page.next
-        if cursor is None:
-            return ids
+        if cursor is None or len(ids) >= most:
+            return ids[:most]

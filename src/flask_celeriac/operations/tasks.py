@@ -315,11 +315,10 @@ def revoke(app: FlaskCelery, task_id: str, *, terminate: bool = False) -> None:
         raise TaskStateError(
             f"Task {task_id} is running: revoke it with terminate to stop it, or wait for its end"
         )
+    if task.state != states.RUNNING:  # else the worker that stops it records that
+        # Before workers hear of it: they record it too, and know no more than its id.
+        _record_revoked(app, sources_of(app), task)
     app.control.revoke(task_id, terminate=terminate)
-    if task.state == states.RUNNING:
-        return  # the worker that stops it records that
-    sources = sources_of(app)
-    _record_revoked(app, sources, task)
 
 
 def _record_revoked(app: FlaskCelery, sources: Sources, task: TaskRecord) -> None:

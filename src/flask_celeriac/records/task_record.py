@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
@@ -148,7 +149,9 @@ def as_json(task: TaskRecord) -> dict[str, Any]:
 
 
 def iso(moment: float | None) -> str | None:
-    """A moment in seconds since the epoch as ISO 8601 in UTC."""
+    """A moment in seconds since the epoch as ISO 8601 in UTC, to the microsecond it is in."""
     if moment is None:
         return None
+    # Rounded up, a list from a task's own time on would not have that task.
+    moment = math.floor(moment * 1e6) / 1e6
     return datetime.fromtimestamp(moment, timezone.utc).isoformat().replace("+00:00", "Z")

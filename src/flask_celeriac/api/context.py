@@ -1,0 +1,119 @@
+"""What a view works with: the application's Celery, and what the application decides."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import flask
+
+from .. import operations
+from ..errors import UnknownTaskError
+from ..operations.sources import sources_of
+from . import queries
+from .access import Access
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Engine
+
+    from ..celery_app import FlaskCelery
+    from ..records.task_record import TaskRecord
+
+logger = logging.getLogger(__name__)
+
+#: The label of a task that somebody started through the API, followed by who it was.
+STARTED_BY = "actor:"
+_LONGEST_ACTOR = 150
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What the application decides, in each request.
+
+    :param access: what whoever asks may do
+    :param owns: whether a task is theirs; None where all are
+    :param limit: seconds they have to wait before they may use a verb; None where they may
+    :param actor: who they are, in up to 150 characters
+    """
+
+    access: Callable[[], Access]
+    owns: Callable[[TaskRecord], bool] | None = None
+    limit: Callable[[str], float | None] | None = None
+    actor: Callable[[], str | None] | None = None
+
+
+@dataclass(frozen=True)
+class Api:
+    """One blueprint's side of things.
+
+    :param find_app: the Celery of the current Flask application
+    """
+
+    find_app: Callable[[], FlaskCelery]
+    hooks: Hooks
+
+    @property
+    def celery(self) -> FlaskCelery:
+        """The application whose tasks are meant."""
+        return self.find_app()
+
+    @property
+    def engine(self) -> Engine:
+        """The database of the records.
+
+        :raises RecordsDisabledError: there is none
+        """
+        return sources_of(self.celery).engine
+
+    @property
+    def actor(self) -> str | None:
+        """Who asks, if the application says so."""
+        name = self.hooks.actor() if self.hooks.actor is not None else None
+        return None if name is None else str(name)[:_LONGEST_ACTOR]
+
+    def task(self, task_id: str) -> TaskRecord:
+        """A task of whoever asks.
+
+        :raises UnknownTaskError: there is none, or it is somebody else's
+        """
+        task = operations.show(self.celery, task_id)
+        if not self.is_theirs(task):
+            # The same words as for a task that is not there: its id says nothing.
+            raise UnknownTaskError
+        return task
+
+    def is_theirs(self, task: TaskRecord) -> bool:
+        """Whether a task is of whoever asks."""
+        return self.hooks.owns is None or bool(self.hooks.owns(task))
+
+    def theirs(self, tasks: Sequence[TaskRecord]) -> list[TaskRecord]:
+        """Those that are of whoever asks."""
+        return [task for task in tasks if self.is_theirs(task)]
+
+    def audit(self, verb: str, target: str, **details: Any) -> None:
+        """Note a change that was made. One that cannot be noted there is at least in the log."""
+        actor = self.actor
+        text = json.dumps(details, default=str) if details else None
+        try:
+            with self.engine.begin() as connection:
+                queries.add_audit(
+                    connection,
+                    at=time.time(),
+                    actor=actor,
+                    verb=verb,
+                    target=target,
+                    details=text,
+                )
+        except Exception:
+            logger.exception("Not in the audit table: %s, %s, by %s: %s", verb, target, actor, text)
+
+
+def current_path(endpoint: str, **values: Any) -> str:
+    """The path of another route of the blueprint that answers this request."""
+    return flask.url_for(f".{endpoint}", **values)

@@ -1,0 +1,109 @@
+"""A request that is sent again with its ``Idempotency-Key`` starts no second task."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .. import operations
+from ..errors import UnknownTaskError
+from . import queries
+from .problems import Problem, later
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .context import Api
+
+#: Seconds for which a key is known.
+KEPT = 86400.0
+#: Seconds after which a request that started no task is taken to have been cut off.
+CUT_OFF = 60.0
+_KEY = re.compile("[!-~]{1,255}")
+
+
+class Claim(NamedTuple):
+    """What is to be done for a key.
+
+    :param task_id: the task of this key
+    :param is_new: whether it has to be started
+    """
+
+    task_id: str
+    is_new: bool
+
+
+def fingerprint(name: str, args: Any, kwargs: Any) -> str:
+    """What tells one request from another."""
+    canonical = json.dumps([name, args, kwargs], sort_keys=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+@contextmanager
+def claimed(api: Api, key: str, payload: str, task_id: str) -> Iterator[Claim]:
+    """Claim a key while the block starts its task. If that fails, the key is free again.
+
+    :param payload: the :func:`fingerprint` of the request
+    :param task_id: the id that a new task is to have
+    :raises Problem: the key was used for something else, or another request is at it
+    """
+    if _KEY.fullmatch(key) is None:
+        raise Problem(
+            "invalid-request", "Idempotency-Key: give 1 to 255 letters, digits and signs of ASCII."
+        )
+    # A hash, since some databases take "bob" and "Bob" for the same.
+    scope = hashlib.sha256(api.actor.encode()).hexdigest() if api.actor else ""
+    claim = _claim(api, scope, key, payload, task_id)
+    try:
+        yield claim
+    except BaseException:
+        if claim.is_new:
+            with api.engine.begin() as connection:
+                queries.remove_key(connection, scope, key)
+        raise
+
+
+def _claim(api: Api, scope: str, key: str, payload: str, task_id: str) -> Claim:
+    now = time.time()
+    with api.engine.begin() as connection:
+        queries.remove_keys_before(connection, now - KEPT)
+    try:
+        with api.engine.begin() as connection:
+            queries.add_key(connection, scope, key, fingerprint=payload, task_id=task_id, now=now)
+        return Claim(task_id, is_new=True)
+    except queries.KeyIsThere:
+        pass
+    with api.engine.connect() as connection:
+        row = queries.find_key(connection, scope, key)
+    if row is None:  # the request that had it has just failed
+        raise _in_progress()
+    if row.fingerprint != payload:
+        raise Problem(
+            "key-reused", "This Idempotency-Key came with another request: use a new one."
+        )
+    if _is_known(api, row.task_id):
+        return Claim(row.task_id, is_new=False)
+    if now - row.created < CUT_OFF:
+        raise _in_progress()
+    with api.engine.begin() as connection:
+        taken = queries.take_key(connection, scope, key, row.created, now)
+    if not taken:
+        raise _in_progress()
+    return Claim(row.task_id, is_new=True)
+
+
+def _is_known(api: Api, task_id: str) -> bool:
+    try:
+        operations.show(api.celery, task_id)
+    except UnknownTaskError:
+        return False
+    return True
+
+
+def _in_progress() -> Problem:
+    detail = "Another request with this Idempotency-Key is being answered: ask again."
+    return Problem("key-in-progress", detail, headers=later(1))

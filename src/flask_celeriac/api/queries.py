@@ -1,0 +1,67 @@
+"""The SQL of the API's own tables. No function commits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, Row, and_, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from ..tables import audit, idempotency
+
+#: What :func:`add_key` raises where the key is there already.
+KeyIsThere = IntegrityError
+
+
+def add_audit(
+    connection: Connection,
+    *,
+    at: float,
+    actor: str | None,
+    verb: str,
+    target: str,
+    details: str | None,
+) -> None:
+    """Note a change.
+
+    :param details: as JSON.
+    """
+    connection.execute(
+        insert(audit).values(at=at, actor=actor, verb=verb, target=target, details=details)
+    )
+
+
+def find_key(connection: Connection, scope: str, key: str) -> Row[Any] | None:
+    """What an ``Idempotency-Key`` was used for."""
+    return connection.execute(select(*idempotency.c).where(_is(scope, key))).first()
+
+
+def add_key(
+    connection: Connection, scope: str, key: str, *, fingerprint: str, task_id: str, now: float
+) -> None:
+    """Note what a key is used for.
+
+    :raises KeyIsThere: it was used before.
+    """
+    row = {"scope": scope, "key": key, "fingerprint": fingerprint, "task_id": task_id}
+    connection.execute(insert(idempotency).values(**row, created=now))
+
+
+def take_key(connection: Connection, scope: str, key: str, since: float, now: float) -> bool:
+    """Take over a key from a request that did not come to its end; False where another did."""
+    mine = and_(_is(scope, key), idempotency.c.created == since)
+    return bool(connection.execute(update(idempotency).where(mine).values(created=now)).rowcount)
+
+
+def remove_key(connection: Connection, scope: str, key: str) -> None:
+    """Forget a key."""
+    connection.execute(delete(idempotency).where(_is(scope, key)))
+
+
+def remove_keys_before(connection: Connection, moment: float) -> None:
+    """Forget the keys that were used before a moment."""
+    connection.execute(delete(idempotency).where(idempotency.c.created < moment))
+
+
+def _is(scope: str, key: str) -> Any:
+    return and_(idempotency.c.scope == scope, idempotency.c.key == key)

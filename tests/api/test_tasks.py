@@ -1,0 +1,342 @@
+"""Starting tasks over HTTP, looking at them, and changing what becomes of them."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from flask import Flask
+from sqlalchemy import select
+
+from flask_celeriac.api import idempotency, queries, starting
+from flask_celeriac.operations.sources import sources_of
+from flask_celeriac.tables import audit
+from tests.api.conftest import API, IDLE, Client
+
+pytestmark = pytest.mark.usefixtures("worker")
+
+#: Seconds; what ends at once is not waited for longer.
+LONG = 25
+
+
+def audited(app: Flask, target: str) -> list[str]:
+    with sources_of(app.extensions["celery"]).engine.connect() as connection:
+        rows = connection.execute(select(audit.c.verb).where(audit.c.target == target))
+        return [row.verb for row in rows.all()]
+
+
+def queued(api: Client) -> str:
+    """The id of a task that stays in its queue."""
+    task = api.start("api.idle")
+    assert task["state"] == "queued"
+    return str(task["id"])
+
+
+# --- starting -----------------------------------------------------------------------------------
+
+
+def test_the_tasks_that_may_be_started_are_listed_with_their_arguments(api: Client) -> None:
+    types = {each["name"]: each for each in api.get("/types")["types"]}
+    assert "api.hidden" not in types
+    assert types["api.add"]["description"] == "Add two numbers."
+    schema = types["api.add"]["arguments"]
+    assert schema["required"] == ["x"]
+    assert schema["properties"]["x"]["type"] == "integer"
+    assert types["api.day"]["arguments"]["properties"]["when"]["format"] == "date-time"
+
+
+def test_a_started_task_is_answered_with_where_to_look_for_it(api: Client, app: Flask) -> None:
+    response = api("POST", "/types/api.add/tasks", {"args": [1]})
+    assert response.status_code == 202
+    assert response.headers["Retry-After"] == "1"
+    assert response.json is not None
+    location = response.headers["Location"]
+    assert location == f"{API}/tasks/{response.json['id']}"
+    task = api.get(location.removeprefix(API) + f"?wait={LONG}")
+    assert (task["state"], task["result"], task["error"]) == ("succeeded", 3, None)
+    assert audited(app, task["id"]) == ["start"]
+
+
+def test_who_prefers_to_wait_gets_the_result(api: Client) -> None:
+    headers = {"Prefer": f"respond-async, wait={LONG}"}
+    response = api("POST", "/types/api.add/tasks", {"kwargs": {"x": 1, "y": 1}}, headers=headers)
+    assert response.status_code == 200
+    assert response.headers["Preference-Applied"] == f"wait={LONG}"
+    assert response.json is not None
+    assert response.json["result"] == 2
+
+
+def test_nobody_waits_longer_than_the_longest(api: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(starting, "LONGEST_WAIT", 0.01)
+    response = api("POST", "/types/api.idle/tasks", {}, headers={"Prefer": "wait=600"})
+    assert response.status_code == 202
+    assert response.json is not None
+    assert api.get(f"/tasks/{response.json['id']}?wait=600")["state"] == "queued"
+
+
+def test_in_json_a_whole_number_may_have_a_fraction(api: Client) -> None:
+    assert api.start("api.add", 1.0, y=2, wait=LONG)["result"] == 3
+
+
+def test_a_failed_task_says_with_what(api: Client) -> None:
+    task = api.start("api.fail", message="Too late", wait=LONG)
+    assert (task["state"], task["result"]) == ("failed", None)
+    assert (task["error"]["type"], task["error"]["message"]) == ("ValueError", "Too late")
+    assert task["error"]["traceback"].startswith("Traceback")
+
+
+def test_arguments_arrive_as_their_type_hints_say(api: Client) -> None:
+    task = api.start("api.day", when="2026-11-21T08:00:00Z", wait=LONG)
+    assert task["result"] == "2026-11-21T08:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("body", "places"),
+    [
+        ({"args": ["1"]}, ["/args/0"]),
+        ({"kwargs": {"x": 1, "y": None}}, ["/kwargs/y"]),
+        ({"kwargs": {"y": 1}}, ["/kwargs/x"]),
+        ({"args": [1, 2, 3]}, ["/args/2"]),
+        ({"args": [1], "kwargs": {"x": 1}}, ["/kwargs/x"]),
+        ({"kwargs": {"x": 1, "z": 1}}, ["/kwargs/z"]),
+        ({"x": 1}, ["/x"]),
+        ([], [""]),
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused_with_their_places(
+    api: Client, body: Any, places: list[str]
+) -> None:
+    response = api("POST", "/types/api.add/tasks", body)
+    assert response.status_code == 422
+    assert response.mimetype == "application/problem+json"
+    assert response.json is not None
+    assert [each["place"] for each in response.json["errors"]] == places
+
+
+@pytest.mark.parametrize("name", ["api.hidden", "celery.backend_cleanup", "nothing"])
+def test_only_marked_tasks_can_be_started(api: Client, name: str) -> None:
+    response = api("POST", f"/types/{name}/tasks", {})
+    assert response.status_code == 404
+    assert response.json is not None
+    assert response.json["type"] == "urn:flask-celeriac:unknown-type"
+
+
+# --- the same request again ---------------------------------------------------------------------
+
+
+def test_a_request_with_the_same_key_gets_the_same_task(api: Client, app: Flask) -> None:
+    headers = {"Idempotency-Key": "same"}
+    first, second = (
+        api("POST", "/types/api.idle/tasks", {"args": [1]}, headers=headers) for _ in range(2)
+    )
+    assert (first.status_code, second.status_code) == (202, 202)
+    assert first.headers["Location"] == second.headers["Location"]
+    assert first.json is not None
+    assert audited(app, first.json["id"]) == ["start"]
+
+
+def test_a_key_is_good_for_one_request_only(api: Client) -> None:
+    headers = {"Idempotency-Key": "other"}
+    api("POST", "/types/api.idle/tasks", {"args": [1]}, headers=headers)
+    response = api("POST", "/types/api.idle/tasks", {"args": [2]}, headers=headers)
+    assert response.status_code == 422
+    assert response.json is not None
+    assert response.json["type"] == "urn:flask-celeriac:key-reused"
+
+
+def test_while_a_request_is_answered_its_key_is_taken(api: Client, app: Flask) -> None:
+    payload = idempotency.fingerprint("api.idle", [], {})
+    engine = sources_of(app.extensions["celery"]).engine
+    with engine.begin() as connection:  # as a request does before it starts its task
+        queries.add_key(
+            connection, "", "busy", fingerprint=payload, task_id="not-yet", now=time.time()
+        )
+    headers = {"Idempotency-Key": "busy"}
+    response = api("POST", "/types/api.idle/tasks", {}, headers=headers)
+    assert response.status_code == 409
+    assert response.headers["Retry-After"] == "1"
+    with engine.begin() as connection:  # that request was cut off
+        queries.remove_key(connection, "", "busy")
+        queries.add_key(
+            connection, "", "busy", fingerprint=payload, task_id="not-yet", now=time.time() - 120
+        )
+    response = api("POST", "/types/api.idle/tasks", {}, headers=headers)
+    assert response.status_code == 202
+    assert response.headers["Location"] == f"{API}/tasks/not-yet"
+
+
+def test_a_refused_request_leaves_its_key_free(api: Client) -> None:
+    headers = {"Idempotency-Key": "free"}
+    assert api("POST", "/types/api.add/tasks", {}, headers=headers).status_code == 422
+    response = api("POST", "/types/api.add/tasks", {"args": [1]}, headers=headers)
+    assert response.status_code == 202
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256, "é"])
+def test_a_key_that_cannot_be_kept_is_refused(api: Client, key: str) -> None:
+    response = api("POST", "/types/api.idle/tasks", {}, headers={"Idempotency-Key": key})
+    assert response.status_code == 400
+
+
+# --- looking ------------------------------------------------------------------------------------
+
+
+def test_lists_are_filtered_and_go_on(api: Client) -> None:
+    ids = [api.start("api.idle", number)["id"] for number in range(3)]
+    path = f"/tasks?state=queued&state=scheduled&queue={IDLE}&limit=2"
+    found, links = [], 0
+    while path:
+        response = api("GET", path)
+        assert response.json is not None
+        found += [task["id"] for task in response.json["tasks"]]
+        link = response.headers.get("Link")
+        assert (link is None) == (response.json["next"] is None)
+        path = ""
+        if link is not None:
+            url, _, rel = link.partition("; ")
+            assert rel == 'rel="next"'
+            path, links = url.strip("<>").removeprefix(API), links + 1
+    assert set(ids) <= set(found)
+    assert len(set(found)) == len(found)
+    assert links
+
+
+def test_tasks_are_found_by_time_and_counted(api: Client) -> None:
+    task = api.start("api.idle")
+    since = f"created_after={task['created']}&name=api.idle"
+    assert task["id"] in [each["id"] for each in api.get(f"/tasks?{since}")["tasks"]]
+    assert api.get(f"/tasks/count?{since}") == {"count": 1, "capped": False}
+    before = f"created_before={task['created']}"
+    assert task["id"] not in [each["id"] for each in api.get(f"/tasks?{before}")["tasks"]]
+
+
+@pytest.mark.parametrize(
+    ("query", "place"),
+    [
+        ("stat=queued", "stat"),
+        ("state=asleep", "state"),
+        ("limit=0", "limit"),
+        ("limit=many", "limit"),
+        ("limit=1&limit=2", "limit"),
+        ("created_after=yesterday", "created_after"),
+        ("created_after=2026-11-21T08:00:00", "created_after"),
+        ("name=%00", "name"),
+        ("cursor=nonsense", "cursor"),
+    ],
+)
+def test_a_query_that_means_nothing_is_refused_with_its_name(
+    api: Client, query: str, place: str
+) -> None:
+    response = api("GET", f"/tasks?{query}")
+    assert response.status_code == 400
+    assert response.json is not None
+    assert place in response.json["detail"]
+
+
+def test_an_unknown_task_is_not_found(api: Client) -> None:
+    for method, path in [
+        ("GET", ""), ("GET", "/attempts"), ("GET", "/why"), ("POST", "/revoke"),
+        ("POST", "/retry"), ("DELETE", ""),
+    ]:  # fmt: skip
+        response = api(method, f"/tasks/nothing{path}")
+        assert response.status_code == 404
+        assert response.json is not None
+        assert response.json["type"] == "urn:flask-celeriac:unknown-task"
+
+
+def test_what_has_not_changed_is_not_sent_again(api: Client) -> None:
+    path = f"/tasks/{queued(api)}"
+    etag = api("GET", path).headers["ETag"]
+    assert api("GET", path, headers={"If-None-Match": etag}).status_code == 304
+    assert api("POST", f"{path}/revoke").status_code == 202
+    assert api("GET", path, headers={"If-None-Match": etag}).status_code == 200
+
+
+def test_it_says_why_a_task_waits_and_how_it_was_tried(api: Client) -> None:
+    path = f"/tasks/{queued(api)}"
+    assert {"no_worker"} <= {each["code"] for each in api.get(f"{path}/why")["reasons"]}
+    assert api.get(f"{path}/attempts") == {"attempts": []}
+
+
+# --- changing -----------------------------------------------------------------------------------
+
+
+def test_a_task_is_taken_back_once(api: Client, app: Flask) -> None:
+    task_id = queued(api)
+    response = api("POST", f"/tasks/{task_id}/revoke", {"terminate": False})
+    assert response.status_code == 202
+    assert api.get(f"/tasks/{task_id}")["state"] == "revoked"
+    assert api("POST", f"/tasks/{task_id}/revoke").status_code == 409
+    assert audited(app, task_id) == ["start", "revoke"]
+
+
+def test_a_task_is_sent_again_as_another(api: Client) -> None:
+    old = api.start("api.add", 1, wait=LONG)
+    headers = {"Prefer": f"wait={LONG}"}
+    again = api("POST", f"/tasks/{old['id']}/retry", headers=headers).json
+    assert again is not None
+    assert (again["retry_of"], again["result"]) == (old["id"], 3)
+    other = api("POST", f"/tasks/{old['id']}/retry", {"args": [5]}, headers=headers).json
+    assert other is not None
+    assert other["result"] == 7
+
+
+def test_other_arguments_are_checked_and_for_marked_tasks_only(api: Client, app: Flask) -> None:
+    old = api.start("api.add", 1, wait=LONG)
+    response = api("POST", f"/tasks/{old['id']}/retry", {"args": ["one"]})
+    assert response.status_code == 422
+    result = app.extensions["celery"].tasks["api.hidden"].delay()
+    result.get(timeout=LONG)
+    response = api("POST", f"/tasks/{result.id}/retry", {"args": []})
+    assert response.status_code == 422
+    assert api("POST", f"/tasks/{result.id}/retry").status_code == 202
+
+
+def test_only_what_has_ended_is_sent_again_or_forgotten(api: Client, app: Flask) -> None:
+    task_id = queued(api)
+    assert api("POST", f"/tasks/{task_id}/retry").status_code == 409
+    assert api("DELETE", f"/tasks/{task_id}").status_code == 409
+    api("POST", f"/tasks/{task_id}/revoke")
+    response = api("DELETE", f"/tasks/{task_id}")
+    assert (response.status_code, response.data) == (204, b"")
+    assert api("GET", f"/tasks/{task_id}").status_code == 404
+    assert audited(app, task_id) == ["start", "revoke", "discard"]
+
+
+def test_many_are_changed_once_they_are_counted(api: Client, app: Flask) -> None:
+    ids = [queued(api) for _ in range(3)]
+    first = api.get(f"/tasks/{ids[0]}")["created"]
+    chosen = {"name": "api.idle", "created_after": first}
+    body = {"filter": {**chosen, "state": ["queued"]}, "expected": 2}
+    response = api("POST", "/tasks/revoke", body)
+    assert response.status_code == 409
+    assert response.json is not None
+    assert response.json["type"] == "urn:flask-celeriac:count-changed"
+    response = api("POST", "/tasks/revoke", {**body, "expected": 3})
+    assert response.json == {"done": 3, "refused": {}, "made": {}}
+    body["filter"]["state"] = ["revoked"]
+    body["expected"] = 3
+    response = api("POST", "/tasks/discard", body)
+    assert response.json == {"done": 3, "refused": {}, "made": {}}
+    assert {"revoke_many", "discard_many"} <= set(audited(app, "*"))
+
+
+def test_queues_are_paused_until_they_are_resumed(api: Client, app: Flask) -> None:
+    def paused() -> bool:
+        queues = {queue["name"]: queue for queue in api.get("/queues")["queues"]}
+        return "night" in queues and queues["night"]["paused_since"] is not None
+
+    for _ in range(2):
+        assert api("PUT", "/queues/night/pause").status_code == 204
+        assert paused()
+    for _ in range(2):
+        assert api("DELETE", "/queues/night/pause").status_code == 204
+        assert not paused()
+    assert audited(app, "night") == ["pause", "resume"]
+
+
+def test_workers_are_listed_with_what_they_know(api: Client) -> None:
+    (worker,) = api.get("/workers")["workers"]
+    assert worker["pool"] == "solo"
+    assert "api.add" in worker["tasks"]

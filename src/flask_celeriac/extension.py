@@ -211,8 +211,7 @@ class Celeriac:
         """A blueprint with the HTTP API of the application it is registered on.
 
         :param access: called in each request: what whoever sent it may do
-        :param hooks: ``owns(task)``, whether a task is theirs; ``limit(verb)``, seconds to wait
-            or None; ``actor()``, who they are; ``name``, the blueprint's
+        :param hooks: ``owns``, ``limit``, ``actor``, ``name``; docs/http-api.md tells of them
         :raises ConfigError: ``access`` is no function
         """
         from .api.blueprint import make

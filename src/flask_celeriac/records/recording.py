@@ -71,7 +71,7 @@ class Recording(BaseBackend):  # type: ignore[misc]
         part = self._chords.part(request, state, stored) if values["status"] else None
         mine = request is not None and request.id == task_id
         claim = self._fence.claim_of(request) if mine else None
-        if part is not None:
+        if part is not None and request is not None:
             if self._fence.is_lost(claim, task_id):
                 return
             self._find_arguments(values, request)

@@ -53,8 +53,10 @@ def hidden() -> str:
     return "Nobody starts me over HTTP"
 
 
-def make_app(folder: Path, /, **hooks: Any) -> Flask:
+def make_app(folder: Path, /, *, database: str | None = None, **hooks: Any) -> Flask:
     app = Flask("api", instance_path=str(folder / "instance"))
+    if database is not None:
+        app.config["CELERIAC_DATABASE"] = database
     celeriac.init_app(app)
     hooks.setdefault("access", lambda: Access.OPERATE)
     app.register_blueprint(celeriac.api(**hooks), url_prefix=API)

@@ -98,10 +98,11 @@ class Run:
         began = time.monotonic()
         try:
             with patience.short():
-                self._write()
+                seconds = self._write()
         except Exception as error:  # noqa: BLE001 - no task fails for what it says of itself
             logger.warning("The progress of task %s is not recorded: %s", self._request.id, error)
-        self.written(time.monotonic() - began)
+            seconds = time.monotonic() - began
+        self.written(seconds)
 
     def written(self, seconds: float = 0.0) -> None:
         """Note that what was said has been written.
@@ -111,7 +112,8 @@ class Run:
         self._state.pending = False
         self._state.due = time.monotonic() + max(PAUSE, seconds * PAUSE_PER_WRITE)
 
-    def _write(self) -> None:
+    def _write(self) -> float:
+        """Write what was said; the seconds that took, without what only the first one needs."""
         # Costly, and of no use to tasks that say nothing of themselves.
         from .database import engine_for
         from .operations.sources import records_url
@@ -122,21 +124,23 @@ class Run:
         app = self._task.app
         url = records_url(app)
         if url is None:
-            return
+            return 0.0
         values = of_request(self._request) | {
             "task_id": self._request.id,
             "state": states.RUNNING,
             "updated": time.time(),
         }
         engine = engine_for(url)
+        began = time.monotonic()
         if not url.startswith("celeriac:"):
             with engine.begin() as connection:
                 write_queries.write_progress(connection, values)
-            return
+            return time.monotonic() - began
         file = sqlite.file_at(sqlite.path_of(url))
         claim = Fence(app, file).claim_of(self._request)
         with file.connection() as db:
             write_queries.write_progress_embedded(db, values, claim, LONGEST_ARGUMENTS)
+        return time.monotonic() - began
 
 
 class _Writes:

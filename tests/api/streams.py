@@ -21,7 +21,7 @@ celeriac = Celeriac()
 go_on = threading.Event()
 
 
-@celeriac.task(name="streams.steps")
+@celeriac.task(name="streams.steps", http=True)
 def steps(n: int) -> str:
     for number in celeriac.track(range(n), message="step"):
         if number == 0:
@@ -29,12 +29,12 @@ def steps(n: int) -> str:
     return "done"
 
 
-@celeriac.task(name="streams.fails")
+@celeriac.task(name="streams.fails", http=True)
 def fails() -> None:
     raise ValueError("No")
 
 
-@celeriac.task(name="streams.idle", queue="idle")
+@celeriac.task(name="streams.idle", http=True, queue="idle")
 def idle() -> None:
     """Nobody consumes its queue."""
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ..celery_app import FlaskCelery
+    from .context import Api
 
 _HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
@@ -48,10 +49,10 @@ class Limits:
 LIMITS = Limits()
 
 
-def events(api: Any, task_id: str) -> flask.Response:
+def events(api: Api, task_id: str) -> flask.Response:
     """A task as it changes, as Server-Sent Events."""
     api.task(task_id)
-    return events_response(api.celery, task_id)
+    return events_response(api.celery, task_id, LIMITS)
 
 
 def events_response(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from . import places, schemas, shapes, starting, tasks
+from . import events, places, schemas, shapes, starting, tasks
 from .answers import Answer
 
 if TYPE_CHECKING:
@@ -23,6 +23,11 @@ KEY = (
     "Idempotency-Key",
     "A request sent again with the same key starts no second task.",
     {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+)
+LAST = (
+    "Last-Event-ID",
+    "The id of the event that the client had last: it is not sent again.",
+    {"type": "string", "pattern": "^[!-~]+$"},
 )
 LOCATION = ("Location", "The task.")
 RETRY_AFTER = ("Retry-After", "Seconds after which to ask for it.")
@@ -107,6 +112,10 @@ ROUTES: tuple[Route, ...] = (
     Route("DELETE", "/tasks/<task_id>", tasks.discard, {204: None}, problems=(404, 409)),
     Route(
         "GET", "/tasks/<task_id>/attempts", tasks.attempts, {200: shapes.Attempts}, problems=(404,)
+    ),
+    Route(
+        "GET", "/tasks/<task_id>/events", events.events, {200: shapes.Stream},
+        problems=(404,), takes=(LAST,), media_type="text/event-stream",
     ),
     Route("GET", "/tasks/<task_id>/why", tasks.why, {200: shapes.Reasons}, problems=(404,)),
     Route(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, RootModel
 
 from .. import states
 
@@ -74,6 +74,10 @@ class TaskList(_Shape):
     searched_all: bool = Field(
         description="False where the search stopped early: the next part may hold more."
     )
+
+
+class Stream(RootModel[str]):
+    """Events `task`, each with the task in JSON, and at last an event `end`."""
 
 
 class Count(_Shape):

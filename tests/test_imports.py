@@ -64,6 +64,13 @@ def test_importing_the_package_loads_flask_and_celery_and_little_else() -> None:
     assert set(json.loads(run(LIST_LOADED))) - helpers == LOADED
 
 
+def test_the_command_line_loads_what_a_command_needs_when_it_runs() -> None:
+    code = (
+        "import flask_celeriac.cli, sys; print(*{name.partition('.')[0] for name in sys.modules})"
+    )
+    assert not {"apsw", "rich", "sqlalchemy", "watchfiles"} & set(run(code).split())
+
+
 def test_every_module_can_be_imported_with_the_required_dependencies_alone() -> None:
     run(IMPORT_EVERYTHING, ",".join(sorted(required_modules())))
 

@@ -84,7 +84,7 @@ def error_line(task: TaskRecord) -> str:
 def _summary(page: Page, count: Count) -> str:
     if page.searched_all and not page.tasks:
         return "No tasks."
-    line = f"{len(page.tasks)} of {count} tasks"
+    line = f"{len(page.tasks)} of {count} {'task' if str(count) == '1' else 'tasks'}"
     if not page.searched_all:
         line = (
             f"{len(page.tasks)} found so far: the search stops now and then; --since makes"

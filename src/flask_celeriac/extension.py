@@ -11,7 +11,6 @@ from . import (
     broker,  # noqa: F401 - registers celeriac:// with kombu
     config,
     defaults,
-    operations,
     urls,
 )
 from .celery_app import FlaskCelery, find_current
@@ -202,6 +201,8 @@ class Celeriac:
         :return: False also where nobody can tell, such as on Redis and RabbitMQ
         :raises RecordsUnavailableError: what is recorded cannot be read just now
         """
+        from . import operations  # with SQLAlchemy, which not every program needs
+
         return operations.is_unknown(self._find_app(), task_id)
 
     progress = staticmethod(progress)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import celery
 
-from . import patience, sqlite, states
+from . import patience, states
 from .records.description import PROGRESS, of_request
 
 if TYPE_CHECKING:
@@ -136,6 +136,8 @@ class Run:
             with engine.begin() as connection:
                 write_queries.write_progress(connection, values)
             return time.monotonic() - began
+        from . import sqlite  # with APSW, which not every program needs
+
         file = sqlite.file_at(sqlite.path_of(url))
         claim = Fence(app, file).claim_of(self._request)
         with file.connection() as db:

@@ -268,8 +268,9 @@ def test_prune_deletes_what_ended_long_enough_ago(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     desk.run("revoke", desk.waiting("old"))
     assert desk.run("prune").stdout == "0 records deleted\n"
-    assert desk.json("prune", "--succeeded", "0") == {"deleted": 0}
-    assert desk.run("prune", "--others", "0").stdout == "1 record deleted\n"
+    assert desk.json("prune", "--succeeded", "1e-9") == {"deleted": 0}
+    assert "0" in desk.run("prune", "--others", "0", code=2).stderr
+    assert desk.run("prune", "--others", "1e-9").stdout == "1 record deleted\n"
     assert desk.ids() == []
 
 

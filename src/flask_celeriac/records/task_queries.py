@@ -43,6 +43,7 @@ class Place(NamedTuple):
     """Where a list goes on: after the task of this time and this id.
 
     :param created: seconds since the epoch
+    :param task_id: empty after all tasks of this time
     """
 
     created: float
@@ -97,7 +98,7 @@ def list_tasks(connection: Connection, chosen: Filter, after: Place | None, limi
     """The newest records that are chosen, up to ``limit``, without their long texts."""
     parts, rest = _conditions(chosen, after)
     scan = SCAN // len(parts) if rest else limit
-    if after is not None:  # which is there still, and is not shown again
+    if after is not None and after.task_id:  # it is there still, and is not shown again
         rest.append(or_(record.c.created < after.created, record.c.task_id < after.task_id))
         scan += 1
     found: list[Row[Any]] = []
@@ -169,7 +170,7 @@ def _conditions(
         rest.append(or_(*(field.icontains(chosen.text, autoescape=True) for field in fields)))
     during: list[ColumnElement[bool]] = []
     if after is not None:
-        during.append(c.created <= after.created)
+        during.append(c.created <= after.created if after.task_id else c.created < after.created)
     if chosen.created_after is not None:
         during.append(c.created >= chosen.created_after)
     if chosen.created_before is not None:

@@ -15,7 +15,7 @@ from pydantic import (
 )
 
 from .. import states
-from ..operations.tasks import LARGEST_PAGE, PAGE
+from ..operations.listing import LARGEST_PAGE, PAGE
 from ..records.task_record import Filter
 
 _MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(\.\d{1,6})?\d*([Zz]|[+-]\d\d:\d\d)")

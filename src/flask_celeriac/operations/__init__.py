@@ -4,15 +4,12 @@ Each takes the application's Celery first, and gives and takes plain data.
 """
 
 from .bulk import VERBS, Outcome, apply_to_each, apply_to_many, count_allowed
+from .listing import Count, Page, count, list_tasks
 from .queues import Queue, list_queues, pause, resume
 from .tasks import (
-    Count,
-    Page,
     attempts,
-    count,
     discard,
     is_unknown,
-    list_tasks,
     prune,
     retry,
     revoke,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CeleriacError, CountChangedError, InvalidRequestError, StorageError
-from . import tasks
+from . import listing, tasks
 
 if TYPE_CHECKING:
     from ..celery_app import FlaskCelery
@@ -37,15 +37,15 @@ class Outcome:
     made: dict[str, str] = field(default_factory=dict)
 
 
-def count_allowed(app: FlaskCelery, chosen: Filter, allowed: Allowed = None) -> tasks.Count:
+def count_allowed(app: FlaskCelery, chosen: Filter, allowed: Allowed = None) -> listing.Count:
     """How many tasks are chosen, of those that somebody may touch.
 
     :param allowed: whether a task is one of these; None for all. It is asked of each
     """
     if allowed is None:
-        return tasks.count(app, chosen)
-    number = len(_ids(app, chosen, allowed, tasks.COUNT_CAP + 1))
-    return tasks.Count(min(number, tasks.COUNT_CAP), number > tasks.COUNT_CAP)
+        return listing.count(app, chosen)
+    number = len(_ids(app, chosen, allowed, listing.COUNT_CAP + 1))
+    return listing.Count(min(number, listing.COUNT_CAP), number > listing.COUNT_CAP)
 
 
 def apply_to_many(
@@ -76,12 +76,14 @@ def apply_to_many(
             f"These are more than {counted.number:,} tasks, too many at a time: choose fewer, for"
             " example by created_after"
         )
-    if counted.number != expected:
+    # Of conditions without an index, a count knows the newest tasks only: a list goes on.
+    ids = _ids(app, chosen, allowed, listing.COUNT_CAP + 1) if counted.number == expected else None
+    number = counted.number if ids is None else len(ids)
+    if ids is None or number != expected:
         raise CountChangedError(
-            f"These are {counted.number} tasks, not {expected}: look at them again, and name that"
-            " number"
+            f"These are {number} tasks, not {expected}: look at them again, and name that number"
         )
-    return apply_to_each(app, verb, _ids(app, chosen, allowed, tasks.COUNT_CAP), **options)
+    return apply_to_each(app, verb, ids, **options)
 
 
 def apply_to_each(app: FlaskCelery, verb: str, ids: Iterable[str], **options: Any) -> Outcome:
@@ -113,7 +115,7 @@ def _ids(app: FlaskCelery, chosen: Filter, allowed: Allowed, most: int) -> list[
     ids: list[str] = []
     cursor = None
     while True:
-        page = tasks.list_tasks(app, chosen, cursor=cursor, limit=tasks.LARGEST_PAGE)
+        page = listing.list_tasks(app, chosen, cursor=cursor, limit=listing.LARGEST_PAGE)
         ids.extend(task.id for task in page.tasks if allowed is None or allowed(task))
         cursor = page.next
         if cursor is None or len(ids) >= most:

@@ -9,8 +9,9 @@ from .. import states
 from ..broker import task_queries as queue_queries
 from ..records import task_queries
 from ..records.task_record import TaskRecord, iso
+from .listing import COUNT_CAP
 from .sources import Sources, sources_of
-from .tasks import COUNT_CAP, show
+from .tasks import show
 from .workers import Worker, list_workers
 
 if TYPE_CHECKING:
@@ -49,8 +50,9 @@ def why(app: FlaskCelery, task_id: str) -> list[Reason]:
         reasons.append(
             Reason("retrying", f"An attempt failed; the next may begin at {iso(task.eta)}.")
         )
-    reasons += _paused(sources, task)
-    reasons += _workers(task, list_workers(app))
+    paused = _paused(sources, task)
+    # Workers do not consume a paused queue: that is no reason of its own.
+    reasons += paused or _workers(task, list_workers(app))
     reasons += _limited(app, task)
     return reasons + _others(sources, task, alone=not reasons)
 

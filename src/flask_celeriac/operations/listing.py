@@ -1,0 +1,184 @@
+"""Lists of tasks, a page at a time, and how many there are."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from .. import states
+from ..broker import task_queries as queue_queries
+from ..errors import InvalidRequestError
+from ..records import task_queries
+from ..records.task_record import Filter, TaskRecord
+from . import reading
+from .sources import Sources, sources_of
+
+if TYPE_CHECKING:
+    from ..celery_app import FlaskCelery
+
+
+#: Tasks on a page, unless asked for more or fewer, and at most.
+PAGE = 50
+LARGEST_PAGE = 500
+#: Counts go no further.
+COUNT_CAP = 10_000
+
+
+@dataclass(frozen=True)
+class Page:
+    """A part of a list, newest first.
+
+    :param next: the cursor of the next part, None where this is the last
+    :param searched_all: False where the search stopped before it had found enough, as none of its
+        conditions has an index: the next part may hold more
+    """
+
+    tasks: list[TaskRecord]
+    next: str | None
+    searched_all: bool = True
+
+
+@dataclass(frozen=True)
+class Count:
+    """How many tasks there are.
+
+    :param capped: there are more than this number
+    """
+
+    number: int
+    capped: bool
+
+    def __str__(self) -> str:
+        return f"{self.number // 1000}k+" if self.capped else str(self.number)
+
+
+def list_tasks(
+    app: FlaskCelery, chosen: Filter | None = None, *, cursor: str | None = None, limit: int = PAGE
+) -> Page:
+    """The newest tasks that are chosen, without results and tracebacks.
+
+    :param cursor: :attr:`Page.next` of the part before
+    :param limit: how many, 500 at most
+    :raises InvalidRequestError: the cursor, the limit or a state is none
+    :raises RecordsDisabledError: nothing is recorded
+    """
+    chosen = _checked(chosen)
+    if not 1 <= limit <= LARGEST_PAGE:
+        raise InvalidRequestError(f"limit: give a number from 1 to {LARGEST_PAGE}, not {limit}")
+    after = _place(cursor)
+    sources = sources_of(app)
+    queued, queue_reached = _queued(app, sources, chosen, after, limit)
+    recorded, reached = _recorded(app, sources, chosen, after, limit)
+    tasks = sorted({**recorded, **queued}.values(), key=_order, reverse=True)
+    # Beyond where one of the two stopped, the other may not go on.
+    stops = [place for place in (queue_reached, reached) if place is not None]
+    if stops:
+        stop = max(stops)
+        tasks = [task for task in tasks if _order(task) >= stop]
+    more = len(tasks) > limit or len(queued) == limit or len(recorded) == limit
+    tasks = tasks[:limit]
+    if len(tasks) == limit and more:
+        return Page(tasks, _cursor(_order(tasks[-1])))
+    if stops:
+        return Page(tasks, _cursor(max(stops)), searched_all=False)
+    return Page(tasks, None)
+
+
+def _order(task: TaskRecord) -> tuple[float, str]:
+    return task.created, task.id
+
+
+def _queued(
+    app: FlaskCelery,
+    sources: Sources,
+    chosen: Filter,
+    after: tuple[float, str] | None,
+    limit: int,
+) -> tuple[dict[str, TaskRecord], tuple[float, str] | None]:
+    """The tasks in the embedded queue, each with what its record adds."""
+    wanted = chosen.only(*states.OPEN) if chosen.states else chosen
+    if sources.queue is None or wanted is None:
+        return {}, None
+    with sources.queue.connection() as db:
+        messages, reached = queue_queries.list_messages(db, wanted, after, limit)
+    found = {message.task_id: reading.of_message(app, message) for message in messages}
+    with sources.engine.connect() as connection:
+        rows = task_queries.find_tasks(connection, found)
+    for task_id, row in rows.items():
+        task = reading.merged(found[task_id], reading.of_row(app, row))
+        # Its place in the list is the message's: that is what the next page goes on from.
+        found[task_id] = replace(task, created=found[task_id].created)
+        if task.state not in (chosen.states or states.STATES):
+            del found[task_id]
+    return found, None if reached is None else (reached, "")
+
+
+def _recorded(
+    app: FlaskCelery,
+    sources: Sources,
+    chosen: Filter,
+    after: tuple[float, str] | None,
+    limit: int,
+) -> tuple[dict[str, TaskRecord], tuple[float, str] | None]:
+    """The tasks that are recorded, but for those that are in the embedded queue."""
+    place = None if after is None else task_queries.Place(*after)
+    with sources.engine.connect() as connection:
+        rows = task_queries.list_tasks(connection, chosen, place, limit)
+    found = {row.task_id: reading.of_row(app, row) for row in rows.found}
+    if sources.queue is not None:
+        still = [task.id for task in found.values() if not task.ended]
+        with sources.queue.connection() as db:
+            for task_id in queue_queries.find_messages(db, still):
+                del found[task_id]
+    return found, None if rows.reached is None else tuple(rows.reached)  # type: ignore[return-value]
+
+
+def count(app: FlaskCelery, chosen: Filter | None = None, *, cap: int = COUNT_CAP) -> Count:
+    """How many tasks are chosen.
+
+    :param cap: count no further
+    :raises InvalidRequestError: a state is none
+    :raises RecordsDisabledError: nothing is recorded
+    """
+    chosen = _checked(chosen)
+    sources = sources_of(app)
+    number = 0
+    recorded: Filter | None = chosen
+    if sources.queue is not None:
+        wanted = chosen.only(*states.OPEN) if chosen.states else chosen
+        if wanted is not None:
+            with sources.queue.connection() as db:
+                number = queue_queries.count_messages(db, wanted, cap)
+        recorded = chosen.only(*states.ENDED)
+    if recorded is not None and number <= cap:
+        with sources.engine.connect() as connection:
+            number += task_queries.count_tasks(connection, recorded, cap)
+    return Count(min(number, cap), number > cap)
+
+
+def _checked(chosen: Filter | None) -> Filter:
+    chosen = chosen or Filter()
+    for state in chosen.states:
+        if state not in states.STATES:
+            known = ", ".join(states.STATES)
+            raise InvalidRequestError(f"state: there is no state {state!r}: they are {known}")
+    return chosen
+
+
+def _cursor(place: tuple[float, str]) -> str:
+    return base64.urlsafe_b64encode(json.dumps(place).encode()).decode().rstrip("=")
+
+
+def _place(cursor: str | None) -> tuple[float, str] | None:
+    if not cursor:
+        return None
+    try:
+        created, task_id = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        return float(created), str(task_id)
+    except (binascii.Error, ValueError, TypeError):
+        raise InvalidRequestError(
+            "cursor: it is none that a list gave out: begin the list anew without one"
+        ) from None

@@ -114,7 +114,8 @@ class Backend(Recording, Waiting, BaseBackend):  # type: ignore[misc]
         :raises RecordsUnavailableError: the database cannot be reached just now
         """
         with self._readable():
-            if self._read(task_id) is not None:
+            row = self._read(task_id)
+            if row is not None and row.status is not None:
                 return True
             with self.engine.connect() as connection:
                 return queries.in_due_chord(connection, task_id)
@@ -126,7 +127,8 @@ class Backend(Recording, Waiting, BaseBackend):  # type: ignore[misc]
                 if queries.has_message(db, task_id):
                     return True
         with self._readable():
-            return self._read(task_id) is not None
+            row = self._read(task_id)
+            return row is not None and row.status is not None
 
     @contextmanager
     def _readable(self) -> Iterator[None]:

@@ -65,10 +65,12 @@ class Recording(BaseBackend):  # type: ignore[misc]
         }
         return values
 
-    def _write(self, values: dict[str, Any], state: str, request: Any) -> None:
+    def _write(
+        self, values: dict[str, Any], state: str, request: Any, *, wanted: bool = True
+    ) -> None:
         task_id, stored = values["task_id"], values["result"]
         # A chord learns of a member without a stored result by itself, afterwards.
-        part = self._chords.part(request, state, stored) if values["status"] else None
+        part = self._chords.part(request, state, stored) if wanted else None
         mine = request is not None and request.id == task_id
         claim = self._fence.claim_of(request) if mine else None
         if part is not None and request is not None:
@@ -156,7 +158,7 @@ class Recording(BaseBackend):  # type: ignore[misc]
     def _record_only(
         self, task_id: str, result: Any, state: str, traceback: str | None, request: Any
     ) -> None:
-        """Record what became of a task, without a result that Celery would answer with."""
+        """Record what became of a task whose result nobody wants; Celery knows nothing of it."""
         if request is None or request.is_eager:
             return
 
@@ -165,7 +167,7 @@ class Recording(BaseBackend):  # type: ignore[misc]
                 task_id, self.encode_result(result, state), state, traceback, request
             )
             values |= {"status": None, "result": None, "details": None}
-            self._write(values, state, request)
+            self._write(values, state, request, wanted=False)
 
         self._ensure_retryable(write)
 

@@ -13,13 +13,13 @@ from kombu.exceptions import OperationalError
 from sqlalchemy.exc import DBAPIError
 
 import flask_celeriac.broker  # noqa: F401 - registers the transport
-from flask_celeriac import sqlite, sqlite_opening
+from flask_celeriac import sqlite, sqlite_opening, states
 from flask_celeriac.backlog import backlog_at
 from flask_celeriac.broker import claims, guard, queries
 from flask_celeriac.broker.store import store_at
 from flask_celeriac.database import engine_for
 from flask_celeriac.errors import StorageError
-from flask_celeriac.records import queries as records
+from flask_celeriac.records import write_queries
 from tests.broker.messages import Receiver, put
 from tests.faults import tracing
 
@@ -47,7 +47,7 @@ def content(path: str) -> Content:
             sql = "SELECT body, claim IS NOT NULL FROM message ORDER BY id"
             messages = [(as_text(body), bool(held)) for body, held in db.execute(sql)]
         if "celeriac_record" in tables:
-            sql = "SELECT task_id, state FROM celeriac_record ORDER BY task_id"
+            sql = "SELECT task_id, status FROM celeriac_record ORDER BY task_id"
             results = db.execute(sql).fetchall()
         return messages, results
     finally:
@@ -125,7 +125,7 @@ class Scenario:
 
     def note_progress(self) -> None:
         with self.store.file.connection() as db:
-            records.store_embedded(db, record("task-0", "PROGRESS"))
+            write_queries.write_embedded(db, record("task-0", "PROGRESS"))
 
     def write_results_and_acks(self) -> None:
         """In one transaction, as a solo worker does."""
@@ -175,12 +175,12 @@ def row(body: str) -> queries.Row:
 
 
 def storing(task_id: str, claim: tuple[int, int]) -> Callable[[Any], object]:
-    return lambda db: records.store_embedded(db, record(task_id, "SUCCESS"), claim)
+    return lambda db: write_queries.write_embedded(db, record(task_id, "SUCCESS"), claim, 1000)
 
 
 def record(task_id: str, state: str) -> dict[str, Any]:
-    names = ("result", "traceback", "children", "details", "finished")
-    return {"task_id": task_id, "state": state, "updated": time.time(), **dict.fromkeys(names)}
+    of_celery = {"state": states.of_celery(state), "status": state}
+    return {"task_id": task_id, "updated": time.time(), **of_celery}
 
 
 def live(path: str, pipe: Pipe, rehearsal: str) -> None:

@@ -30,7 +30,7 @@ def of_request(request: Any) -> dict[str, Any]:
     task_id = request.id
     root = request.root_id
     values: dict[str, Any] = {
-        "name": request.task,
+        "name": getattr(request, "task", None),  # a request that was pushed by hand has none
         "attempts": (request.retries or 0) + 1,
         "worker": request.hostname,
         "started": request.__dict__.get(STARTED),

@@ -7,7 +7,6 @@ from typing import Any
 from celery import bootsteps
 
 from .. import celery_app, due_dates
-from . import commands  # noqa: F401 - with the worker, its answers
 
 
 class Patient(bootsteps.StartStopStep):
@@ -18,6 +17,8 @@ class Patient(bootsteps.StartStopStep):
 
     def __init__(self, worker: Any, **kwargs: Any) -> None:
         super().__init__(worker, **kwargs)
+        from . import commands  # noqa: F401 - what workers answer; costly elsewhere
+
         worker.app.patient = True
 
     def start(self, parent: Any) -> None:

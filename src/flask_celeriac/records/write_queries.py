@@ -55,6 +55,7 @@ _OF_MESSAGE = {
 }
 #: What every statement has; the others only if there is something to write.
 _ALWAYS = ("task_id", "state", "status", "queue", "priority", "created", "arguments", "updated")
+_UNKNOWN = dict.fromkeys(_ALWAYS)
 
 
 def write(connection: Connection, values: dict[str, Any]) -> bool:
@@ -63,10 +64,11 @@ def write(connection: Connection, values: dict[str, Any]) -> bool:
     :param values: by the names of the columns; what is left out or None is not known.
     :return: whether anything was written.
     """
-    statement = _statement(connection.dialect.name, _columns(values), values["state"])
+    bound = _bound(values)
+    statement = _statement(connection.dialect.name, tuple(bound), values["state"])
     # SQLAlchemy forgets it on PostgreSQL, where it has an INSERT return the row's number.
     counted = {"preserve_rowcount": True}
-    found = connection.execute(statement, _bound(values), execution_options=counted)
+    found = connection.execute(statement, bound, execution_options=counted)
     return found.rowcount > 0
 
 
@@ -81,8 +83,8 @@ def write_embedded(
     :param claim: the message and the claim of it that have to be held by whoever writes this.
     :param longest: characters of a message's body that are kept as arguments, none if negative.
     """
-    plain, guarded = _embedded_sql(_columns(values), values["state"])
     bound = _bound(values)
+    plain, guarded = _embedded_sql(tuple(bound), values["state"])
     if claim is None:
         db.execute(plain, bound)
     else:
@@ -121,12 +123,10 @@ def _progress_columns(values: dict[str, Any]) -> tuple[str, ...]:
     return tuple(name for name in _OF_RUN if values.get(name) is not None)
 
 
-def _columns(values: dict[str, Any]) -> tuple[str, ...]:
-    return tuple(name for name in _NAMES if name in _ALWAYS or values.get(name) is not None)
-
-
 def _bound(values: dict[str, Any]) -> dict[str, Any]:
-    bound = {name: values.get(name) for name in _columns(values)}
+    """What is written, by the names of the columns."""
+    known = {name: value for name, value in values.items() if value is not None}
+    bound = _UNKNOWN | known
     if bound["created"] is None:
         bound["created"] = bound["updated"]
     return bound

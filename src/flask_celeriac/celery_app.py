@@ -46,6 +46,7 @@ class FlaskCelery(Celery[Any]):
     """
 
     task_cls = "flask_celeriac.task:Task"
+    amqp_cls = "flask_celeriac.amqp:FlaskAMQP"
     log_cls = "flask_celeriac.logs:WorkerLogging"
 
     #: The per-application state of the extension that made this application, if one did.

@@ -15,7 +15,6 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
 import celery
-from celery.app.amqp import AMQP
 from celery.app.routes import MapRoute
 from celery.backends.base import Backend
 from celery.signals import after_task_publish, before_task_publish, task_sent
@@ -25,6 +24,7 @@ from kombu.exceptions import EncodeError
 from kombu.utils.uuid import uuid
 
 from . import sending, url_base
+from .amqp import FlaskAMQP
 from .broker import template
 
 if TYPE_CHECKING:
@@ -82,7 +82,9 @@ class Plan:
         fields = {
             "id": task_id,
             "args": _repr(args, self.maxlevels) if args else "()",
-            "kwargs": saferepr(kwargs, AMQP.kwargsrepr_maxsize, self.maxlevels) if kwargs else "{}",
+            "kwargs": saferepr(kwargs, FlaskAMQP.kwargsrepr_maxsize, self.maxlevels)
+            if kwargs
+            else "{}",
             "reply_to": task.app.thread_oid,
         }
         if root is not None:
@@ -226,7 +228,7 @@ def _may_be_learned(task: Task[..., Any]) -> bool:
     kind: Any = type(task)
     return (
         not (app.conf.task_always_eager or app.conf.task_send_sent_event)
-        and type(app.amqp) is AMQP
+        and type(app.amqp) is FlaskAMQP
         and all(isinstance(route, MapRoute) for route in app.amqp.routes)
         and kind.shadow_name is celery.Task.shadow_name
         and kind._dump_pydantic_arguments is None
@@ -263,4 +265,4 @@ def _repr(args: Sequence[Any], maxlevels: int) -> str:
                 break
         else:
             return f"({parts[0]},)" if len(parts) == 1 else f"({', '.join(parts)})"
-    return saferepr(args, AMQP.argsrepr_maxsize, maxlevels)
+    return saferepr(args, FlaskAMQP.argsrepr_maxsize, maxlevels)

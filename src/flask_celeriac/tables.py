@@ -75,6 +75,10 @@ record = Table(
     Column("labels", String(500)),
     Column("request_id", String(255)),
     Column("trace_id", String(64)),
+    # What tells the run that is at it from all others, where the queue does not; and how many runs
+    # were cut off by the death of their process.
+    Column("run", String(64)),
+    Column("crashes", Integer, nullable=False, server_default="0"),
     Index("celeriac_record_created", "created"),
     Index("celeriac_record_state", "state", "created"),
     Index("celeriac_record_name", "name", "created"),
@@ -107,6 +111,51 @@ attempt = Table(
     Column("error_type", String(255)),
     Column("error_message", String(500)),
     Column("traceback", Long),
+    sqlite_with_rowid=False,
+)
+
+#: The messages of dead tasks, as they came: those that could not be read, or were not to be run.
+dead_letter = Table(
+    "celeriac_dead_letter",
+    metadata,
+    Column("task_id", Id, primary_key=True),
+    Column("reason", String(50), nullable=False),
+    Column("content_type", String(255)),
+    Column("content_encoding", String(50)),
+    # JSON; and the body as text, or in base64 where it is none.
+    Column("headers", Long),
+    Column("body", Long),
+    Column("at", Moment, nullable=False, index=True),
+)
+
+#: The tasks that keep others of the same key from being sent, at least until a moment.
+unique = Table(
+    "celeriac_unique",
+    metadata,
+    Column("key", Name, primary_key=True),
+    Column("task_id", Id, nullable=False),
+    Column("until", Moment, nullable=False, index=True),
+    sqlite_with_rowid=False,
+)
+
+#: The runs that are counted by a limit on how many there may be at once.
+slot = Table(
+    "celeriac_slot",
+    metadata,
+    Column("key", Name, primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("task_id", Id, nullable=False),
+    Column("run", String(64), nullable=False),
+    Column("since", Moment, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+#: When the next run may begin, where a limit says how many there may be in a time.
+rate = Table(
+    "celeriac_rate",
+    metadata,
+    Column("key", Name, primary_key=True),
+    Column("next", Moment, nullable=False, index=True),
     sqlite_with_rowid=False,
 )
 
@@ -193,6 +242,6 @@ revision = Table(
     PrimaryKeyConstraint("version_num", name="celeriac_alembic_version_pkc"),
 )
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 #: What Alembic calls it: the name of the last script in ``migrations``.
 REVISION = f"{SCHEMA_VERSION:04}"

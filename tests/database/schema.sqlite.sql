@@ -47,6 +47,17 @@ CREATE TABLE celeriac_chord_part (
     PRIMARY KEY (group_id, task_id, position)
 )
  WITHOUT ROWID;
+CREATE TABLE celeriac_dead_letter (
+    task_id VARCHAR(255) NOT NULL,
+    reason VARCHAR(50) NOT NULL,
+    content_type VARCHAR(255),
+    content_encoding VARCHAR(50),
+    headers TEXT,
+    body TEXT,
+    at FLOAT NOT NULL,
+    PRIMARY KEY (task_id)
+);
+CREATE INDEX ix_celeriac_dead_letter_at ON celeriac_dead_letter (at);
 CREATE TABLE celeriac_group (
     group_id VARCHAR(255) NOT NULL,
     result TEXT NOT NULL,
@@ -71,6 +82,13 @@ CREATE TABLE celeriac_pause (
     PRIMARY KEY (queue)
 )
  WITHOUT ROWID;
+CREATE TABLE celeriac_rate (
+    "key" VARCHAR(255) NOT NULL,
+    next FLOAT NOT NULL,
+    PRIMARY KEY ("key")
+)
+ WITHOUT ROWID;
+CREATE INDEX ix_celeriac_rate_next ON celeriac_rate (next);
 CREATE TABLE celeriac_record (
     id INTEGER NOT NULL,
     task_id VARCHAR(255) NOT NULL,
@@ -106,6 +124,8 @@ CREATE TABLE celeriac_record (
     labels VARCHAR(500),
     request_id VARCHAR(255),
     trace_id VARCHAR(64),
+    run VARCHAR(64),
+    crashes INTEGER DEFAULT '0' NOT NULL,
     PRIMARY KEY (id),
     UNIQUE (task_id)
 );
@@ -114,3 +134,20 @@ CREATE INDEX celeriac_record_error ON celeriac_record (error_fingerprint, create
 CREATE INDEX celeriac_record_name ON celeriac_record (name, created);
 CREATE INDEX celeriac_record_root ON celeriac_record (root_id, created) WHERE root_id IS NOT NULL;
 CREATE INDEX celeriac_record_state ON celeriac_record (state, created);
+CREATE TABLE celeriac_slot (
+    "key" VARCHAR(255) NOT NULL,
+    number INTEGER NOT NULL,
+    task_id VARCHAR(255) NOT NULL,
+    run VARCHAR(64) NOT NULL,
+    since FLOAT NOT NULL,
+    PRIMARY KEY ("key", number)
+)
+ WITHOUT ROWID;
+CREATE TABLE celeriac_unique (
+    "key" VARCHAR(255) NOT NULL,
+    task_id VARCHAR(255) NOT NULL,
+    until FLOAT NOT NULL,
+    PRIMARY KEY ("key")
+)
+ WITHOUT ROWID;
+CREATE INDEX ix_celeriac_unique_until ON celeriac_unique (until);

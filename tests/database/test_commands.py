@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from flask import Flask
 from flask.cli import ScriptInfo
 
-from flask_celeriac import Celeriac
+from flask_celeriac import Celeriac, tables
 from flask_celeriac.cli import celery as celery_group
 from tests.database.conftest import expected_rows, rows_of
 
@@ -38,7 +38,10 @@ def db(url: str, tmp_path: Path) -> Db:
 def test_old_tables_are_told_and_upgraded(db: Db, old: sa.Engine, url: str) -> None:
     told = db("current")
     assert told.exit_code == 0, told.output
-    assert "version 2, version 3 is needed: run `flask celery db upgrade`" in told.output
+    assert (
+        f"version 2, version {tables.SCHEMA_VERSION} is needed: run `flask celery db upgrade`"
+        in told.output
+    )
     if not url.startswith("celeriac:"):
         assert db("check").exit_code == 1
 
@@ -47,8 +50,10 @@ def test_old_tables_are_told_and_upgraded(db: Db, old: sa.Engine, url: str) -> N
     assert "tables upgraded from version 2 to 3" in upgraded.output
     assert rows_of(old) == expected_rows()
 
-    assert "nothing to do, its tables are at version 3" in db("upgrade").output
-    assert "version 3, the newest" in db("current").output
+    assert (
+        f"nothing to do, its tables are at version {tables.SCHEMA_VERSION}" in db("upgrade").output
+    )
+    assert f"version {tables.SCHEMA_VERSION}, the newest" in db("current").output
     checked = db("check")
     assert checked.exit_code == 0, checked.output
 
@@ -61,7 +66,7 @@ def test_no_tables_and_a_table_that_was_changed(db: Db, engine: sa.Engine, url: 
         return
     assert "no tables yet" in db("current").output
     assert db("check").exit_code == 0
-    assert "tables made, version 3" in db("upgrade").output
+    assert f"tables made, version {tables.SCHEMA_VERSION}" in db("upgrade").output
     with engine.begin() as connection:
         connection.execute(sa.text("ALTER TABLE celeriac_record DROP COLUMN trace_id"))
         connection.execute(sa.text("ALTER TABLE celeriac_pause ADD COLUMN colour VARCHAR(10)"))

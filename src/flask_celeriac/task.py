@@ -51,11 +51,15 @@ class Task(celery.Task[P, R]):
     """
 
     Strategy = "flask_celeriac.worker.strategy:default"
+    Request = "flask_celeriac.worker.request:Request"
 
     #: Where messages go by default: what ``@celeriac.task`` was given of :data:`ROUTING`.
     routing: Mapping[str, Any] = {}
     #: Whether the HTTP API may start it.
     http = False
+    #: How many of its runs may be cut off by the death of their process until it is a dead letter,
+    #: 0 for any number; None is what ``CELERIAC_MAX_ATTEMPTS`` says.
+    max_attempts: int | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         # Made synchronous here rather than where it is called: Celery wraps `run` for

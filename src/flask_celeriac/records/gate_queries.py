@@ -5,6 +5,7 @@ Functions take the connection first and never commit.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, delete, insert, select
@@ -55,6 +56,19 @@ def standing(connection: Connection, task_id: str) -> Standing | None:
     """Where a task is, None where nothing is recorded of it."""
     row = connection.execute(select(*_STANDING).where(record.c.task_id == task_id)).first()
     return None if row is None else Standing(*row)
+
+
+def in_state(connection: Connection, ids: Iterable[str], state: str) -> list[str]:
+    """Those of some tasks that are recorded in a state."""
+    mine = record.c.task_id.in_(list(ids))
+    found = connection.execute(select(record.c.task_id).where(mine, record.c.state == state))
+    return list(found.scalars())
+
+
+def newest(connection: Connection, state: str, since: float, limit: int) -> list[str]:
+    """The tasks in a state that were sent last, since a moment."""
+    these = select(record.c.task_id).where(record.c.state == state, record.c.created >= since)
+    return list(connection.execute(these.order_by(record.c.created.desc()).limit(limit)).scalars())
 
 
 def put_letter(connection: Connection, values: dict[str, Any]) -> None:

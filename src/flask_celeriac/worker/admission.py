@@ -82,6 +82,10 @@ def _turn_away(task: Any, request: Any, standing: Standing) -> None:
         logger.info("Task %s has %s and is not run again", request.id, standing.state)
         if standing.state == states.FAILED:
             _tell_again(task, request, standing)
+        elif standing.state == states.REVOKED:
+            task.backend.mark_as_revoked(
+                request.id, "revoked", request=request, store_result=not request.ignore_result
+            )
     raise Ignore(f"it is {states.DEAD if standing.state == states.RUNNING else standing.state}")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from celery import states as celery_states
@@ -18,8 +19,9 @@ from . import states
 from .broker import queries as broker_queries
 from .broker import run_queries
 from .operations.sources import embedded_store, records_url
-from .records import description, gate_queries, write_queries
-from .records.recording import LONGEST_ARGUMENTS
+from .records import description, gate_queries, task_queries, write_queries
+from .records.recording import LONGEST_ARGUMENTS, Recording
+from .records.task_record import Attempt
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,6 +49,11 @@ class Recorder:
         #: Whether there is a database for records, and no queue that is one.
         self.is_needed = self._records is not None and not embedded
         self._rests_until = 0.0
+
+    @cached_property
+    def writes_ends(self) -> bool:
+        """Whether there are records, and a result backend that does not write them."""
+        return self._records is not None and not isinstance(self._app.backend, Recording)
 
     def sent(self, name: str, args: Any, kwargs: Any, options: dict[str, Any]) -> None:
         """A task is about to be sent; it gets an id, if it has none.
@@ -161,6 +168,30 @@ class Recorder:
         now = time.time()
         self._write({"task_id": task_id, "state": states.QUEUED, "updated": now})
 
+    def ended(
+        self, task_id: str, request: Any, state: str, error: Any = None, traceback: Any = None
+    ) -> None:
+        """A run has come to its end, whose result goes elsewhere.
+
+        :param request: None where only the id is known
+        """
+        values = {} if request is None else description.of_request(request)
+        if error is not None:
+            text = None if traceback is None else str(traceback)
+            values |= description.of_error(values.get("name"), error, text)
+            values["traceback"] = text
+        now = time.time()
+        values |= {"task_id": task_id, "state": state, "updated": now}
+        values["finished"] = now if state in states.ENDED else None
+        if request is not None and request.args is not None:
+            values["arguments"] = _text(request.args, request.kwargs)
+
+        def write(connection: Any) -> None:
+            if write_queries.write(connection, values) and state == states.RETRYING:
+                task_queries.add_attempt(connection, task_id, _attempt(values))
+
+        self._do(task_id, write)
+
     def _queue(self, name: str, args: Any, kwargs: Any, options: dict[str, Any]) -> str | None:
         keys = ("queue", "routing_key", "exchange")
         wanted: dict[str, Any] = {key: options[key] for key in keys if key in options}
@@ -187,6 +218,17 @@ class Recorder:
             logger.warning("Task %s cannot be recorded just now: %s", task_id, error)
             return False
         return True
+
+
+def _attempt(values: dict[str, Any]) -> Attempt:
+    """An attempt that is to be repeated, as its history keeps it."""
+    known = ("worker", "started", "error_type", "error_message", "traceback")
+    return Attempt(
+        number=values["attempts"],
+        state=values["state"],
+        finished=values["updated"],
+        **{name: values.get(name) for name in known},
+    )
 
 
 def _over(connection: Any, values: dict[str, Any], again: bool) -> Standing | None:

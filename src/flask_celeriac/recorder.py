@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from datetime import datetime, timezone
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +78,7 @@ class Recorder:
             "queue": self._queue(name, args, kwargs, options),
             "priority": options.get("priority"),
             "attempts": options.get("retries") or None,
-            "arguments": _text(args, kwargs),
+            "arguments": _text(args, kwargs, *_besides(options, now)),
             "created": now,
             "eta": eta,
             "updated": now,
@@ -168,6 +169,13 @@ class Recorder:
         now = time.time()
         self._write({"task_id": task_id, "state": states.QUEUED, "updated": now})
 
+    def left(self, request: Any) -> None:
+        """A run has ended without a state; its task may have been sent again."""
+        run = request.__dict__.get(description.RUN)
+        if run is not None:
+            now = time.time()
+            self._do(request.id, lambda db: gate_queries.leave(db, request.id, run, now))
+
     def ended(
         self, task_id: str, request: Any, state: str, error: Any = None, traceback: Any = None
     ) -> None:
@@ -236,9 +244,30 @@ def _over(connection: Any, values: dict[str, Any], again: bool) -> Standing | No
     return found if found and found.is_over(values["attempts"], again=again) else None
 
 
-def _text(args: Any, kwargs: Any) -> str | None:
+#: What travels with the arguments of a task, by the options it comes from.
+_EMBEDDED = {"callbacks": "link", "errbacks": "link_error", "chain": "chain", "chord": "chord"}
+#: Other options that a task needs to be sent again as it was.
+_KEPT = (
+    *("time_limit", "soft_time_limit", "shadow", "group_index", "ignore_result", "serializer"),
+    *("headers", "replaced_task_nesting"),
+)
+
+
+def _besides(options: dict[str, Any], now: float) -> tuple[Any, ...]:
+    """What a task is sent with besides its arguments, for it to be sent again; often nothing."""
+    embedded = {key: options[name] for key, name in _EMBEDDED.items() if options.get(name)}
+    kept = {name: options[name] for name in _KEPT if options.get(name) is not None}
+    expires = options.get("expires")
+    if expires is not None:
+        at = now + expires if isinstance(expires, (int, float)) else description.moment_of(expires)
+        if at is not None:
+            kept["expires"] = datetime.fromtimestamp(at, timezone.utc).isoformat()
+    return (embedded, kept) if embedded or kept else ()
+
+
+def _text(args: Any, kwargs: Any, *besides: Any) -> str | None:
     try:
-        text = dumps([list(args or ()), dict(kwargs or {})])
+        text = dumps([list(args or ()), dict(kwargs or {}), *besides])
     except (TypeError, ValueError):
         return None
     return text if len(text) <= LONGEST_ARGUMENTS else None

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from celery import bootsteps
 
-from ..operations import sources, tasks
+from ..operations import tasks
+from ..urls import records_url
 
 if TYPE_CHECKING:
     from ..celery_app import FlaskCelery
@@ -39,7 +40,7 @@ class Pruning(bootsteps.StartStopStep):
 
     def start(self, parent: Any) -> None:
         """Begin, where anything is recorded and not kept for ever."""
-        if sources.records_url(parent.app) is None or not any(kept(parent.app)):
+        if records_url(parent.app) is None or not any(kept(parent.app)):
             return
         self._over.clear()
         self._thread = threading.Thread(

@@ -212,8 +212,9 @@ class Celeriac:
         """A blueprint with the HTTP API of the application it is registered on.
 
         :param access: called in each request: what whoever sent it may do
-        :param hooks: ``owns``, ``limit``, ``actor``, ``name``; docs/http-api.md tells of them
-        :raises ConfigError: ``access`` is no function
+        :param hooks: ``owns``, ``limit``, ``actor``, ``streams``, ``name``; docs/http-api.md tells
+            of them
+        :raises ConfigError: ``access`` is no function, or ``streams`` no number
         """
         from .api.blueprint import make
 

@@ -43,6 +43,17 @@ def test_there_is_no_api_without_a_function_that_says_who_may() -> None:
             Celeriac().api(access=access)  # type: ignore[arg-type]
 
 
+def test_there_are_no_more_streams_than_it_was_given(make: Make) -> None:
+    for streams in (-1, True, 1.5, "9"):
+        with pytest.raises(ConfigError, match="how many streams"):
+            Celeriac().api(access=lambda: Access.READ, streams=streams)  # type: ignore[arg-type]
+    api = make(streams=0)
+    task_id = api.start("api.idle")["id"]
+    response = api("GET", f"/tasks/{task_id}/events")
+    assert (response.status_code, response.mimetype) == (503, "application/problem+json")
+    assert int(response.headers["Retry-After"]) > 0
+
+
 def test_who_may_do_nothing_sees_nothing(make: Make) -> None:
     api = make(access=lambda: Access.NONE)
     for route in ROUTES:

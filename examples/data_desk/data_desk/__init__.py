@@ -33,8 +33,9 @@ def create_app(config: dict[str, Any] | None = None) -> Flask:
     models.create_tables(app)
     app.register_blueprint(reports.blueprint)
     app.register_blueprint(pages.blueprint)
-    # The page of a running report follows its task there.
-    app.register_blueprint(celeriac.api(access=may_look), url_prefix="/api/celery")
+    # The page of a running report follows its task there; gunicorn has 32 threads in a process.
+    api = celeriac.api(access=may_look, streams=24)
+    app.register_blueprint(api, url_prefix="/api/celery")
     formats.init_app(app)
     negotiation.init_app(app)
     return app

@@ -134,7 +134,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Queue:
-    """A queue as it is just now; ``oldest`` in seconds."""
+    """A queue as it is just now; ``oldest`` in seconds, ``at_least`` figures that may be more."""
 
     name: str
     ready: int | None = None
@@ -142,6 +142,7 @@ class Queue:
     running: int | None = None
     oldest: float | None = None
     paused_since: datetime | None = None
+    at_least: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

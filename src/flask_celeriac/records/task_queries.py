@@ -250,16 +250,15 @@ def prune(connection: Connection, state: str, before: float, batch: int) -> int:
     return len(rows)
 
 
-def queues_of_open_tasks(connection: Connection) -> list[tuple[str, int, float]]:
-    """The queues of recorded tasks that wait: name, how many, when the first was sent."""
-    waiting = record.c.state.in_((states.QUEUED, states.RETRYING))
-    found: Any = (
-        select(record.c.queue, func.count(), func.min(record.c.created))
-        .where(waiting, record.c.queue.is_not(None))
-        .group_by(record.c.queue)
-    )
-    rows: Any = connection.execute(found)
-    return [(str(queue), int(count), float(first)) for queue, count, first in rows]
+def oldest_waiting(connection: Connection) -> dict[str, float]:
+    """When the first task that waits in each queue was sent, of the :data:`SCAN` oldest ones."""
+    queued: list[ColumnElement[bool]] = [record.c.state == states.QUEUED]
+    part = _Part(queued, "celeriac_record_state")
+    oldest = _along(part, [record.c.queue, record.c.created]).order_by(record.c.created)
+    few = oldest.limit(SCAN).subquery()
+    found = select(few.c.queue, func.min(few.c.created)).where(few.c.queue.is_not(None))
+    rows: Any = connection.execute(found.group_by(few.c.queue))
+    return {str(queue): float(first) for queue, first in rows}
 
 
 def paused(connection: Connection) -> dict[str, float]:

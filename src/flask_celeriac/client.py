@@ -126,10 +126,11 @@ class Count:
 
 @dataclass(frozen=True)
 class Outcome:
-    """To how many tasks something was done; why not to the others, by id."""
+    """To how many tasks something was done; why not to the others, and what was sent, by id."""
 
     done: int
     refused: dict[str, str]
+    made: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -243,8 +244,7 @@ class Client:
         query = _filters(filters)
         while True:
             page = self._json("GET", "/tasks", query=query)
-            for each in page["tasks"]:
-                yield _made(Task, each)
+            yield from (_made(Task, each) for each in page["tasks"])
             if page["next"] is None:
                 return
             query["cursor"] = page["next"]
@@ -265,9 +265,8 @@ class Client:
 
     def retry(self, task_id: str, args: Sequence[Any] | None = None, kwargs: Said = None) -> Task:
         """Send an ended task again, also with other arguments, as the new task that is returned."""
-        body: dict[str, Any] = {}
-        if args is not None or kwargs is not None:
-            body = {"args": list(args or ()), "kwargs": dict(kwargs or {})}
+        others = args is not None or kwargs is not None
+        body = {"args": list(args or ()), "kwargs": dict(kwargs or {})} if others else {}
         return _made(Task, self._json("POST", f"/tasks/{_quoted(task_id)}/retry", body=body))
 
     def revoke(self, task_id: str, *, terminate: bool = False) -> Task:

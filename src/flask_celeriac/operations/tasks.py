@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .. import states
 from ..broker import task_queries as queue_queries
 from ..errors import TaskStateError, UnknownTaskError, UnknownTaskNameError
-from ..records import task_queries, write_queries
+from ..records import description, task_queries, write_queries
 from ..records.recording import LONGEST_ARGUMENTS
 from ..records.task_record import Attempt, TaskRecord
 from . import reading
@@ -144,9 +144,9 @@ def retry(
         old_args, old_kwargs = kept or ([], {})
         args = old_args if args is None else args
         kwargs = old_kwargs if kwargs is None else kwargs
-    headers: dict[str, Any] = {"celeriac_retry_of": task_id}
+    headers: dict[str, Any] = {description.RETRY_OF: task_id}
     if task.labels:
-        headers["celeriac_labels"] = list(task.labels)
+        headers[description.LABELS] = list(task.labels)
     options: dict[str, Any] = {"headers": headers}
     if task.queue is not None:
         options["queue"] = task.queue

@@ -164,7 +164,8 @@ def _conditions(
     c = record.c
     parts, rest = _parts_and_rest(chosen)
     if chosen.label is not None:
-        rest.append(c.labels.contains(dumps(chosen.label), autoescape=True))
+        text = dumps(chosen.label, ensure_ascii=False)
+        rest.append(c.labels.contains(text, autoescape=True))
     if chosen.text:
         fields = (c.arguments, c.name, c.error_type, c.error_message)
         rest.append(or_(*(field.icontains(chosen.text, autoescape=True) for field in fields)))

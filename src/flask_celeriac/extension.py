@@ -15,6 +15,7 @@ from . import (
 )
 from .celery_app import FlaskCelery, find_current
 from .cli.app_option import UserOptions
+from .config_keys import OWN_KEYS
 from .declaration import Declaration, Periodic, TaskProxy, declaration_of
 from .errors import CeleriacError, ConfigError, NotInitializedError
 from .globals import AppState
@@ -85,7 +86,7 @@ class Celeriac:
             )
         settings = config.resolve(app.config, options=options, base_dir=app.root_path)
         urls.check(settings)
-        for key in ("durability", "database", "url_base", "keep_succeeded", "keep_others"):
+        for key in set(OWN_KEYS) - {"config_file"}:
             app.config.setdefault(f"CELERIAC_{key.upper()}", getattr(settings.options, key))
         defaults.configure(celery_app, settings, app.instance_path)
         celery_app.url_base = settings.options.url_base

@@ -32,6 +32,20 @@ def make(tmp_path: Path) -> Iterator[Make]:
     pools.reset()
 
 
+def test_where_tasks_are_run_at_once_the_answer_is_what_became_of_them(tmp_path: Path) -> None:
+    app = make_app(tmp_path, CELERY={"task_always_eager": True})
+    api = Client(app.test_client())
+    for headers in ({}, {"Idempotency-Key": "once"}, {"Prefer": "wait=5"}):
+        response = api("POST", "/types/api.add/tasks", {"args": [40]}, headers=headers)
+        assert response.status_code == 200
+        assert response.json is not None
+        assert (response.json["state"], response.json["result"]) == ("succeeded", 42)
+    failed = api("POST", "/types/api.fail/tasks", {})
+    assert failed.json is not None
+    assert (failed.status_code, failed.json["error"]["message"]) == (200, "No")
+    pools.reset()
+
+
 # --- access -------------------------------------------------------------------------------------
 
 

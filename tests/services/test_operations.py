@@ -292,6 +292,12 @@ def test_waiting_for_the_end(app: Flask, celery: Any) -> None:
     assert operations.wait(celery, task_id, 30).result == 2
 
 
+def test_waiting_for_what_nobody_wants_the_result_of(app: Flask, celery: Any) -> None:
+    with working(app):
+        # One that waited for a result would run into the test's time limit.
+        assert operations.wait(celery, quiet.delay("x").id, 600).state == "succeeded"
+
+
 def test_old_records_are_pruned(app: Flask, celery: Any) -> None:
     done, failed = add.delay(1, 1).id, fail.delay(1).id
     with working(app):

@@ -13,7 +13,7 @@ from celery import Celery
 from celery.local import Proxy
 from kombu.exceptions import EncodeError
 
-from . import arguments, due_dates, sending, url_base
+from . import arguments, carried, due_dates, sending
 from .errors import NotInitializedError
 
 if TYPE_CHECKING:
@@ -105,11 +105,13 @@ class FlaskCelery(Celery[Any]):
     ) -> AsyncResult[Any]:
         """Send a task, as :meth:`celery.Celery.send_task` does.
 
+        :param options: Celery's; and ``labels``, a list of words that tasks can be found by
+        :raises InvalidRequestError: the labels cannot be any
         :raises UnserializableArgumentError: an argument cannot be serialized; nothing was sent
         :raises kombu.exceptions.OperationalError: the broker or the result store is out of reach,
             which it takes two seconds at most to say, but for workers and beat, who wait for them
         """
-        url_base.carry(self, options)
+        carried.carry(self, options)
         countdown, eta = (*positional, None, None)[:2]
         due_dates.look(self, name, options.get("countdown", countdown), options.get("eta", eta))
         if self.recorder.is_needed:

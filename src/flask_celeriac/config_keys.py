@@ -10,7 +10,7 @@ from typing import Any
 
 #: Our own keys, without the ``CELERIAC_`` in front.
 OWN_KEYS = (
-    *("durability", "database", "url_base", "keep_succeeded", "keep_others"),
+    *("durability", "database", "url_base", "keep_succeeded", "keep_others", "keep_audit"),
     "config_file",
 )
 

@@ -215,6 +215,7 @@ def own_value(key: str, value: Any, *, where: str) -> Any:
         "url_base": _url_base,
         "keep_succeeded": _days,
         "keep_others": _days,
+        "keep_audit": _days,
     }
     try:
         return checks.get(key, _path)(value)

@@ -15,6 +15,7 @@ from . import (
 )
 from .celery_app import FlaskCelery, find_current
 from .cli.app_option import UserOptions
+from .config_keys import OWN_KEYS
 from .declaration import Declaration, Periodic, TaskProxy, declaration_of
 from .errors import CeleriacError, ConfigError, NotInitializedError
 from .globals import AppState
@@ -85,7 +86,7 @@ class Celeriac:
             )
         settings = config.resolve(app.config, options=options, base_dir=app.root_path)
         urls.check(settings)
-        for key in ("durability", "database", "url_base", "keep_succeeded", "keep_others"):
+        for key in set(OWN_KEYS) - {"config_file"}:
             app.config.setdefault(f"CELERIAC_{key.upper()}", getattr(settings.options, key))
         defaults.configure(celery_app, settings, app.instance_path)
         celery_app.url_base = settings.options.url_base
@@ -212,8 +213,9 @@ class Celeriac:
         """A blueprint with the HTTP API of the application it is registered on.
 
         :param access: called in each request: what whoever sent it may do
-        :param hooks: ``owns``, ``limit``, ``actor``, ``name``; docs/http-api.md tells of them
-        :raises ConfigError: ``access`` is no function
+        :param hooks: ``owns``, ``limit``, ``actor``, ``streams``, ``name``; docs/http-api.md tells
+            of them
+        :raises ConfigError: ``access`` is no function, or ``streams`` no number
         """
         from .api.blueprint import make
 

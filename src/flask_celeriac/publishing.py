@@ -23,7 +23,7 @@ from kombu import serialization
 from kombu.exceptions import EncodeError
 from kombu.utils.uuid import uuid
 
-from . import sending, url_base
+from . import carried, sending
 from .amqp import FlaskAMQP
 from .broker import template
 
@@ -71,9 +71,12 @@ class Plan:
             and os.getpid() == self.process
         )
 
-    def row(self, task: Task[..., Any], call: tuple[Any, Any], task_id: str, root: Any) -> Row:
+    def row(
+        self, task: Task[..., Any], call: tuple[Any, Any], task_id: str, here: dict[str, str]
+    ) -> Row:
         """The message of a call.
 
+        :param here: what :func:`.carried.here` says
         :raises EncodeError: an argument cannot be serialized
         """
         args, kwargs = call
@@ -87,8 +90,7 @@ class Plan:
             else "{}",
             "reply_to": task.app.thread_oid,
         }
-        if root is not None:
-            fields["header"] = root
+        fields.update(here)
         assert self.template is not None
         return self.template.make(fields, data)
 
@@ -98,13 +100,13 @@ def send(task: Task[..., Any], args: Any, kwargs: Any) -> AsyncResult[Any] | Non
 
     :return: None when it has to go Celery's way; nothing was sent then
     """
-    root = url_base.here(cast("FlaskCelery", task.app))
-    plan = _plan(task, root)
+    here = carried.here(cast("FlaskCelery", task.app))
+    plan = _plan(task, here)
     if plan is None or plan.store is None:
         return None
     task_id = uuid()
     try:
-        row = plan.row(task, _checked(task, args, kwargs), task_id, root)
+        row = plan.row(task, _checked(task, args, kwargs), task_id, here)
     except (EncodeError, TypeError):
         return None
     with sending.stored_soon(cast("FlaskCelery", task.app)):
@@ -119,8 +121,8 @@ def send_learning(task: Task[..., Any], args: Any, kwargs: Any, sender: Any) -> 
 
     :param sender: Celery's ``apply_async``
     """
-    root = url_base.here(cast("FlaskCelery", task.app))
-    if (root is not None) in _plans(task) or not _is_plain(task):
+    here = carried.here(cast("FlaskCelery", task.app))
+    if tuple(here) in _plans(task) or not _is_plain(task):
         result: AsyncResult[Any] = sender(args, kwargs)
         return result
     with template.recorded() as rows:
@@ -129,8 +131,8 @@ def send_learning(task: Task[..., Any], args: Any, kwargs: Any, sender: Any) -> 
     store = learned = None
     if len(rows) == 1 and rows[0][1].task_id == result.id and _may_be_learned(task):
         store, row = rows[0]
-        learned = template.Template.learn(row, url_base.HEADER)
-    _plans(task)[root is not None] = Plan(
+        learned = template.Template.learn(row, here)
+    _plans(task)[tuple(here)] = Plan(
         store=store if learned else None,
         template=learned,
         serializer=task.serializer or conf.task_serializer,
@@ -157,11 +159,11 @@ def send_many(task: Task[..., Any], calls: Iterable[Any], ids: Iterable[str] | N
 
 
 def _send_batch(task: Task[..., Any], batch: list[tuple[tuple[Any, Any], str]]) -> None:
-    root = url_base.here(cast("FlaskCelery", task.app))
-    plan = _plan(task, root)
+    here = carried.here(cast("FlaskCelery", task.app))
+    plan = _plan(task, here)
     if plan is not None and plan.store is not None:
         try:
-            rows = [plan.row(task, _checked(task, *call), task_id, root) for call, task_id in batch]
+            rows = [plan.row(task, _checked(task, *call), task_id, here) for call, task_id in batch]
         except (EncodeError, TypeError):
             pass
         else:
@@ -200,19 +202,19 @@ def _pairs(
         yield arguments, uuid() if given is None else next(given)
 
 
-def _plans(task: Task[..., Any]) -> dict[bool, Plan]:
-    """How plain calls are published, without and with a request to carry the URL of."""
-    found: dict[bool, Plan] = task.__dict__.setdefault("_plans", {})
+def _plans(task: Task[..., Any]) -> dict[tuple[str, ...], Plan]:
+    """How plain calls are published, by the headers that the current request adds."""
+    found: dict[tuple[str, ...], Plan] = task.__dict__.setdefault("_plans", {})
     return found
 
 
-def _plan(task: Task[..., Any], root: str | None) -> Plan | None:
-    plans = _plans(task)
-    plan = plans.get(root is not None)
+def _plan(task: Task[..., Any], here: dict[str, str]) -> Plan | None:
+    plans, key = _plans(task), tuple(here)
+    plan = plans.get(key)
     if plan is None or not _is_plain(task):
         return None
     if not plan.holds(task):
-        del plans[root is not None]
+        del plans[key]
         return None
     return plan
 

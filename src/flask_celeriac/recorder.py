@@ -15,9 +15,9 @@ from kombu.utils.json import dumps
 from kombu.utils.uuid import uuid
 
 from . import states
-from .operations.sources import records_url
 from .records import description, write_queries
 from .records.recording import LONGEST_ARGUMENTS
+from .urls import records_url
 
 if TYPE_CHECKING:
     from .celery_app import FlaskCelery

@@ -21,7 +21,7 @@ from .records.description import STARTED
 from .worker.sessions import give_back
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Mapping
+    from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 
     from celery.app.task import Context
     from celery.local import Proxy
@@ -53,6 +53,8 @@ class Task(celery.Task[P, R]):
     routing: Mapping[str, Any] = {}
     #: Whether the HTTP API may start it.
     http = False
+    #: The words by which each of them can be found among the records.
+    labels: Sequence[str] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         # Made synchronous here rather than where it is called: Celery wraps `run` for
@@ -112,7 +114,9 @@ class Task(celery.Task[P, R]):
 
         :param args: positional arguments, a list or tuple
         :param kwargs: keyword arguments, a mapping
+        :param options: Celery's; and ``labels``, a list of words that tasks can be found by
         :raises UnserializableArgumentError: an argument cannot be serialized; nothing was sent
+        :raises InvalidRequestError: the labels cannot be any; nothing was sent
         """
         send = super().apply_async
         try:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import states
 from ..config_mask import mask
+from ..records import description
 from ..records.task_record import TaskRecord
 
 if TYPE_CHECKING:
@@ -58,10 +59,11 @@ def of_message(app: FlaskCelery, message: Message) -> TaskRecord:
         root_id=root if root != message.task_id else None,
         parent_id=headers.get("parent_id"),
         group_id=headers.get("group"),
-        labels=tuple(headers.get("celeriac_labels") or ()),
-        retry_of=headers.get("celeriac_retry_of"),
-        request_id=headers.get("celeriac_request_id"),
-        trace_id=headers.get("celeriac_trace_id"),
+        labels=tuple(description.labels_in(headers)),
+        retry_of=headers.get(description.RETRY_OF),
+        schedule=headers.get(description.SCHEDULE),
+        request_id=headers.get(description.REQUEST_ID),
+        trace_id=headers.get(description.TRACE_ID),
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from celery import bootsteps
 
-from ..operations.sources import records_url
+from ..urls import records_url
 
 #: Seconds between two looks; a worker that is told looks at once.
 INTERVAL = 5.0

@@ -18,6 +18,7 @@ from kombu.exceptions import EncodeError
 
 from . import arguments, progress, publishing, url_base
 from .records.description import STARTED
+from .worker import admission
 from .worker.sessions import give_back
 
 if TYPE_CHECKING:
@@ -49,12 +50,18 @@ class Task(celery.Task[P, R]):
     .. versionadded:: 0.1
     """
 
+    Strategy = "flask_celeriac.worker.strategy:default"
+    Request = "flask_celeriac.worker.request:Request"
+
     #: Where messages go by default: what ``@celeriac.task`` was given of :data:`ROUTING`.
     routing: Mapping[str, Any] = {}
     #: Whether the HTTP API may start it.
     http = False
     #: The words by which each of them can be found among the records.
     labels: Sequence[str] = ()
+    #: How many of its runs may be cut off by the death of their process until it is a dead letter,
+    #: 0 for any number; None is what ``CELERIAC_MAX_ATTEMPTS`` says.
+    max_attempts: int | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         # Made synchronous here rather than where it is called: Celery wraps `run` for
@@ -91,9 +98,8 @@ class Task(celery.Task[P, R]):
                 return super().__call__(*args, **kwargs)
         request._protected = 1
         request.__dict__[STARTED] = time.time()
-        recorder = getattr(self.app, "recorder", None)
-        if recorder is not None and recorder.is_needed and not request.is_eager:
-            recorder.started(request)
+        if not request.is_eager:
+            admission.admit(self, request)
         context = self._context(request)
         try:
             if context is None:

@@ -18,6 +18,12 @@ Key: TypeAlias = "str | tuple[str, ...] | Callable[..., str] | None"
 #: The task options of this module.
 OPTIONS = ("unique", "concurrency", "rate")
 
+#: Message headers: the place in the line for a slot; the attempt and the moment for which a rate
+#: has let the task begin; what the task waits for.
+TICKET = "celeriac_ticket"
+PERMIT = "celeriac_permit"
+WAITS = "celeriac_waits"
+
 _RATE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(?:/\s*([smh]))?\s*")
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 

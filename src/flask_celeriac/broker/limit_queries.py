@@ -222,6 +222,13 @@ def slots_taken(db: apsw.Connection, key: str) -> int:
     return sum(_is_claimed(db, run) for _, run in _all(db, _HELD, (key,)))
 
 
+def in_line(db: apsw.Connection, task_id: str) -> str | None:
+    """The key of the limit in whose line a task is, None where it is in none."""
+    sql = "SELECT key FROM celeriac_slot WHERE task_id = ? AND number < 0 LIMIT 1"
+    found = _one(db, sql, (task_id,))
+    return None if found is None else str(found[0])
+
+
 def forget_slots(db: apsw.Connection, before: float, limit: int) -> int:
     """Delete slots and places of runs and tasks that are gone; return how many.
 

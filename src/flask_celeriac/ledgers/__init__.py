@@ -72,6 +72,9 @@ class Ledger(Protocol):
     def slots_taken(self, key: str) -> int:
         """How many slots of a limit are taken."""
 
+    def in_line(self, task_id: str) -> str | None:
+        """The key of the limit in whose line a task is."""
+
     def advance(self, key: str, interval: float) -> float:
         """Count one more begin for a rate; the moment that is kept for the key now."""
 

@@ -59,6 +59,10 @@ class EmbeddedLedger:
         with self._file.connection() as db:
             return limit_queries.slots_taken(db, key)
 
+    def in_line(self, task_id: str) -> str | None:
+        with self._file.connection() as db:
+            return limit_queries.in_line(db, task_id)
+
     def advance(self, key: str, interval: float) -> float:
         with self._file.transaction() as db:
             return limit_queries.advance(db, key, time.time(), interval)

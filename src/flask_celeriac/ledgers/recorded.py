@@ -73,6 +73,10 @@ class RecordedLedger:
         with self._begin() as connection:
             return limit_queries.slots_taken(connection, key, time.time())
 
+    def in_line(self, task_id: str) -> str | None:
+        with self._begin() as connection:
+            return limit_queries.in_line(connection, task_id)
+
     def advance(self, key: str, interval: float) -> float:
         with self._begin() as connection:
             return limit_queries.advance(connection, key, time.time(), interval)

@@ -239,6 +239,12 @@ def slots_taken(connection: Connection, key: str, now: float) -> int:
     return sum(_is_alive(held, now) for held in _held(connection, key))
 
 
+def in_line(connection: Connection, task_id: str) -> str | None:
+    """The key of the limit in whose line a task is, None where it is in none."""
+    mine = (slot.c.task_id == task_id, slot.c.number < 0)
+    return connection.execute(select(slot.c.key).where(*mine).limit(1)).scalar()
+
+
 def say_alive(connection: Connection, mark: str, now: float) -> None:
     """Note that a worker is alive, whose runs have slots."""
     nobody = {"key": _WORKER + mark, "number": 0, "task_id": _NOBODY, "run": _NOBODY, "since": now}

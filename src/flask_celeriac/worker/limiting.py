@@ -13,16 +13,10 @@ from celery.exceptions import Ignore, Reject
 
 from .. import task_keys
 from ..errors import ConfigError, StorageError
-from ..limits import begin_of
+from ..limits import PERMIT, TICKET, WAITS, begin_of
 
 if TYPE_CHECKING:
     from ..limits import Limit, Rate
-
-#: Message headers: the place in the line for a slot; the attempt and the moment for which a rate
-#: has let the task begin; what the task waits for.
-TICKET = "celeriac_ticket"
-PERMIT = "celeriac_permit"
-WAITS = "celeriac_waits"
 
 #: Seconds for which the first in the line is put off, unless a slot becomes free that calls it.
 FIRST = 1.0

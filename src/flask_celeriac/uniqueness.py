@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from .limits import Unique
     from .task import Task
 
-#: Seconds for which a key is kept for a task that is in an outbox: until it is sent.
-GRACE = 60.0
+#: Seconds for which a key is kept for a task that is in an outbox, where nobody can look for it.
+GRACE = 15.0
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +53,10 @@ def send(
         ledger.reserve(asked)
         return sender(args, kwargs, **options)
     holder = ledger.holder(asked)
+    if holder is None and _is_kept_back(app):
+        holder = reserve(app, task, args, kwargs, task_id)
+        if holder is None:
+            return sender(args, kwargs, **options)
     if holder is None or holder == task_id:
         try:
             with ledger.reserving(asked):
@@ -119,6 +123,12 @@ def _is_awaited(options: dict[str, Any]) -> bool:
     """Whether others wait for this very id: what belongs to a chain, a group or a chord."""
     # A signature that was frozen knows where its reply goes.
     return "reply_to" in options or "chain" in options
+
+
+def _is_kept_back(app: FlaskCelery) -> bool:
+    """Whether what is sent now goes into an outbox first."""
+    outbox = getattr(app, "on_commit", None)
+    return outbox is not None and bool(outbox.takes_calls)
 
 
 def _release(ledger: Any, asked: Reservation) -> None:

@@ -6,6 +6,7 @@ it to be free, so that no crash leaves anything behind. Every function needs a w
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -200,19 +201,17 @@ def _call_next(db: apsw.Connection, key: str) -> bool:
 
 
 def put_off(
-    db: apsw.Connection, message: int, claim: int, due: float, headers: dict[str, str | int]
+    db: apsw.Connection, message: int, claim: int, due: float, headers: dict[str, Any]
 ) -> bool:
     """Have a claimed message wait in its place, as if it had not been claimed.
 
     :param headers: what is added to those it has
     :return: whether the claim was still held
     """
-    paths = "".join(", ?, ?" for _ in headers)
-    added = [part for name, value in headers.items() for part in (f"$.headers.{name}", value)]
     db.execute(
-        f"UPDATE message SET claim = NULL, claims = claims - 1, due = ?,"
-        f" envelope = json_set(envelope{paths}) WHERE id = ? AND claim = ?",
-        (due, *added, message, claim),
+        "UPDATE message SET claim = NULL, claims = claims - 1, due = ?,"
+        " envelope = json_patch(envelope, ?) WHERE id = ? AND claim = ?",
+        (due, json.dumps({"headers": headers}), message, claim),
     )
     return db.changes() > 0
 

@@ -67,7 +67,7 @@ class EmbeddedLedger:
         with self._file.transaction() as db:
             return limit_queries.advance(db, key, time.time(), interval)
 
-    def put_off(self, tag: str, due: float, headers: dict[str, str | int]) -> bool:
+    def put_off(self, tag: str, due: float, headers: dict[str, Any]) -> bool:
         """Have a claimed message wait in its place; whether the claim was still held."""
         with self._file.transaction() as db:
             held = limit_queries.put_off(db, *claim_of(tag), due, headers)

@@ -82,7 +82,8 @@ def _take_slot(task: Any, request: Any, limit: Limit) -> Held:
             " acks_late on, as it is by default, or leave out concurrency=."
         )
     key = task_keys.of_run(task, limit.key, request.args, request.kwargs)
-    ticket = int((request.headers or {}).get(TICKET) or 0)
+    ticket = (request.headers or {}).get(TICKET)
+    ticket = ticket if isinstance(ticket, int) else 0
     found = ledger.take_slot(key, limit.at_once, request, ticket)
     if found.number:
         return Held(key, found.number, found.tag)
@@ -91,9 +92,10 @@ def _take_slot(task: Any, request: Any, limit: Limit) -> Held:
 
 
 def _has_permit(request: Any) -> bool:
-    permit = str((request.headers or {}).get(PERMIT) or "")
-    attempt, _, moment = permit.partition(":")
-    return attempt == str(request.retries) and time.time() < float(moment) + LATE
+    permit = (request.headers or {}).get(PERMIT)
+    if not isinstance(permit, list) or len(permit) != 2 or permit[0] != request.retries:
+        return False
+    return isinstance(permit[1], float) and time.time() < permit[1] + LATE
 
 
 def _count(task: Any, request: Any, rate: Rate) -> None:
@@ -102,11 +104,11 @@ def _count(task: Any, request: Any, rate: Rate) -> None:
     now = time.time()
     begin = begin_of(kept, now, rate)
     if begin > now:
-        permit = f"{request.retries}:{begin:.3f}"
+        permit = [request.retries, begin]
         raise _put_off(task, request, begin, {PERMIT: permit, WAITS: "rate"})
 
 
-def _put_off(task: Any, request: Any, due: float, headers: dict[str, str | int]) -> Exception:
+def _put_off(task: Any, request: Any, due: float, headers: dict[str, Any]) -> Exception:
     """Have a run come again later; it counts as no attempt, and keeps its place where it can.
 
     :return: what ends this run
@@ -125,7 +127,7 @@ def _put_off(task: Any, request: Any, due: float, headers: dict[str, str | int])
     return Ignore(f"waits for its {waits}")
 
 
-def _send_again(task: Any, request: Any, due: float, headers: dict[str, str | int]) -> None:
+def _send_again(task: Any, request: Any, due: float, headers: dict[str, Any]) -> None:
     task.signature_from_request(
         request,
         request.args,

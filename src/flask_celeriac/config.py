@@ -43,6 +43,9 @@ class CeleriacOptions:
     :param url_base: the URL of the application's root, without a slash at its end.
     :param keep_succeeded: days the record of a task that succeeded is kept for; 0 is for ever.
     :param keep_others: the same for a task that ended otherwise.
+    :param max_attempts: how often a task may be begun and cut off by the death of its process
+        before it is a dead letter; 0 is as often as it takes.
+    :param unknown_task_patience: seconds that a task which no worker knows is kept for one.
     :param config_file: the absolute path of the file that was read.
 
     .. versionadded:: 0.1
@@ -53,6 +56,8 @@ class CeleriacOptions:
     url_base: str | None = None
     keep_succeeded: float = 7
     keep_others: float = 30
+    max_attempts: int = 5
+    unknown_task_patience: float = 3600
     config_file: str | None = None
 
 

@@ -11,6 +11,7 @@ from typing import Any
 #: Our own keys, without the ``CELERIAC_`` in front.
 OWN_KEYS = (
     *("durability", "database", "url_base", "keep_succeeded", "keep_others"),
+    *("max_attempts", "unknown_task_patience"),
     "config_file",
 )
 

@@ -199,6 +199,7 @@ def _time_zones() -> dict[str, str]:
 
 #: Days in a thousand years: what is more is a mistake, such as seconds.
 _LONGEST_DAYS = 365_000
+_MANY = 1_000_000
 
 
 def own_value(key: str, value: Any, *, where: str) -> Any:
@@ -215,6 +216,8 @@ def own_value(key: str, value: Any, *, where: str) -> Any:
         "url_base": _url_base,
         "keep_succeeded": _days,
         "keep_others": _days,
+        "max_attempts": _count,
+        "unknown_task_patience": _seconds,
     }
     try:
         return checks.get(key, _path)(value)
@@ -266,6 +269,28 @@ def _days(value: Any) -> float:
     if not 0 <= days <= _LONGEST_DAYS:
         raise ValueError(wanted)
     return days
+
+
+def _count(value: Any) -> int:
+    wanted = "give a whole number, 0 for no limit"
+    try:
+        count = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        raise ValueError(wanted) from None
+    if not 0 <= count <= _MANY or count != int(count):
+        raise ValueError(wanted)
+    return int(count)
+
+
+def _seconds(value: Any) -> float:
+    wanted = "give a number of seconds"
+    try:
+        seconds = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        raise ValueError(wanted) from None
+    if not 0 <= seconds <= _LONGEST_DAYS * 86400:
+        raise ValueError(wanted)
+    return seconds
 
 
 def _path(value: Any) -> str:

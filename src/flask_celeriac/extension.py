@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
+_WITH_DEFAULTS = ("keep_succeeded", "keep_others", "max_attempts", "unknown_task_patience")
+
 
 class Celeriac:
     """Celery for Flask applications.
@@ -87,7 +89,7 @@ class Celeriac:
         settings = config.resolve(app.config, options=options, base_dir=app.root_path)
         urls.check(settings)
         ledgers.check(settings, [d.fun.__name__ for d in self._declarations if d.is_limited])
-        for key in ("durability", "database", "url_base", "keep_succeeded", "keep_others"):
+        for key in ("durability", "database", "url_base", *_WITH_DEFAULTS):
             app.config.setdefault(f"CELERIAC_{key.upper()}", getattr(settings.options, key))
         defaults.configure(celery_app, settings, app.instance_path)
         celery_app.url_base = settings.options.url_base

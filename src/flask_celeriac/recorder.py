@@ -19,14 +19,17 @@ from kombu.utils.json import dumps
 from kombu.utils.uuid import uuid
 
 from . import states
+from .broker import queries as broker_queries
+from .broker import run_queries
 from .broker.conditions import NotPutError
 from .errors import RecordsUnavailableError
-from .operations.sources import records_url
-from .records import description, write_queries
+from .operations.sources import embedded_store, records_url
+from .records import description, gate_queries, write_queries
 from .records.recording import LONGEST_ARGUMENTS
 
 if TYPE_CHECKING:
     from .celery_app import FlaskCelery
+    from .records.gate_queries import Standing
 
 #: Seconds for which nothing is tried after the database was out of reach.
 REST = 5.0
@@ -70,13 +73,10 @@ class Recorder:
         conf: Any = app.conf
         self._app = app
         embedded = str(conf.broker_write_url or "").startswith("celeriac:")
-        self._url = None if embedded else records_url(app)
+        self._records = records_url(app)
+        #: Whether there is a database for records, and no queue that is one.
+        self.is_needed = self._records is not None and not embedded
         self._rests_until = 0.0
-
-    @property
-    def is_needed(self) -> bool:
-        """Whether there is a database for records, and no queue that is one."""
-        return self._url is not None
 
     def sent(self, name: str, args: Any, kwargs: Any, options: dict[str, Any]) -> None:
         """A task is about to be sent; it gets an id, if it has none.
@@ -115,8 +115,17 @@ class Recorder:
         else:
             self._write_if(values, condition)
 
-    def started(self, request: Any) -> None:
-        """A worker begins a task."""
+    def began(self, request: Any, *, again: bool, limit: int) -> Standing | None:
+        """A worker begins a task: record that, unless it is not to run.
+
+        From then on this run has a mark of its own, without which nobody ends the task.
+
+        :param again: a message of this task may have been here before
+        :param limit: how many runs may be cut off by the death of their process
+        :return: what has become of the task, where it is not to run; ``running`` where too many
+            runs were cut off. None where it may run, and where the database is out of reach
+        """
+        run = uuid()
         values = description.of_request(request)
         values |= {
             "task_id": request.id,
@@ -124,8 +133,69 @@ class Recorder:
             "queue": (request.delivery_info or {}).get("routing_key"),
             "arguments": _text(request.args, request.kwargs),
             "updated": time.time(),
+            "run": run,
+            "crashes": 0,
         }
-        self._write(values)
+        refused: Standing | None = None
+        written = False
+
+        def begin(connection: Any) -> None:
+            nonlocal refused, written
+            if again:
+                refused = self._checked(connection, values, limit)
+            if refused is None:
+                written = write_queries.write(connection, values)
+                if not written:
+                    refused = _over(connection, values, again)
+
+        if self._do(values["task_id"], begin) and written:
+            request.__dict__[description.RUN] = run
+        return refused
+
+    def _checked(self, connection: Any, values: dict[str, Any], limit: int) -> Standing | None:
+        """Count a run that was cut off; what :meth:`began` returns."""
+        found = gate_queries.standing(connection, values["task_id"])
+        if found is None:
+            return None
+        if found.is_over(values["attempts"], again=True):
+            return found
+        if found.state == states.RUNNING and found.run and found.attempts == values["attempts"]:
+            values["crashes"] = found.crashes + 1
+            if 0 < limit <= found.crashes + 1:
+                return found._replace(crashes=found.crashes + 1)
+        return None
+
+    def over(self, request: Any) -> Standing | None:
+        """What has become of a task that is not to run; None where it may.
+
+        A message of it may have been here before.
+        """
+        values = {"task_id": request.id, "attempts": (request.retries or 0) + 1}
+        refused: Standing | None = None
+
+        def look(connection: Any) -> None:
+            nonlocal refused
+            refused = _over(connection, values, True)
+
+        self._do(request.id, look)
+        return refused
+
+    def count_start(self, request: Any) -> bool:
+        """Count a run of an embedded message that was claimed before; False if it was taken away.
+
+        Should its process die, it has cut off that run.
+        """
+        store = embedded_store(self._app.conf)
+        tag = (request.properties or {}).get("delivery_tag")
+        if store is None or not tag:
+            return True
+        with store.file.connection() as db:
+            return run_queries.count_start(db, *broker_queries.claim_of(tag))
+
+    def given_back(self, task_id: str) -> None:
+        """A run was ended for another one to begin: nobody has died."""
+        now = time.time()
+        self._write({"task_id": task_id, "state": states.QUEUED, "updated": now})
 
     def _queue(self, name: str, args: Any, kwargs: Any, options: dict[str, Any]) -> str | None:
         keys = ("queue", "routing_key", "exchange")
@@ -139,9 +209,9 @@ class Recorder:
     def _write_if(self, values: dict[str, Any], condition: Condition) -> None:
         from .database import OUT_OF_REACH, engine_for
 
-        assert self._url is not None
+        assert self._records is not None
         try:
-            with engine_for(self._url).begin() as connection:
+            with engine_for(self._records).begin() as connection:
                 holder = condition.check(connection)
                 if holder is not None:
                     raise NotPutError(holder)
@@ -152,16 +222,27 @@ class Recorder:
             ) from error
 
     def _write(self, values: dict[str, Any]) -> None:
-        if self._url is None or time.monotonic() < self._rests_until:
-            return
+        self._do(values["task_id"], lambda connection: write_queries.write(connection, values))
+
+    def _do(self, task_id: str, work: Callable[[Any], object]) -> bool:
+        """Do something in a transaction; False where the database cannot be used."""
+        if self._records is None or time.monotonic() < self._rests_until:
+            return False
         from .database import engine_for
 
         try:
-            with engine_for(self._url).begin() as connection:
-                write_queries.write(connection, values)
+            with engine_for(self._records).begin() as connection:
+                work(connection)
         except Exception as error:  # noqa: BLE001 - a task is worth more than its record
             self._rests_until = time.monotonic() + REST
-            logger.warning("Task %s cannot be recorded just now: %s", values["task_id"], error)
+            logger.warning("Task %s cannot be recorded just now: %s", task_id, error)
+            return False
+        return True
+
+
+def _over(connection: Any, values: dict[str, Any], again: bool) -> Standing | None:
+    found = gate_queries.standing(connection, values["task_id"])
+    return found if found and found.is_over(values["attempts"], again=again) else None
 
 
 def _text(args: Any, kwargs: Any) -> str | None:

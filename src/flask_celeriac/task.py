@@ -57,6 +57,7 @@ class Task(celery.Task[P, R]):
     """
 
     Strategy = "flask_celeriac.worker.strategy:default"
+    Request = "flask_celeriac.worker.request:Request"
 
     #: Where messages go by default: what ``@celeriac.task`` was given of :data:`ROUTING`.
     routing: Mapping[str, Any] = {}
@@ -74,6 +75,9 @@ class Task(celery.Task[P, R]):
     retry_backoff: bool | float = False
     retry_backoff_max = 600
     retry_jitter = True
+    #: How many of its runs may be cut off by the death of their process until it is a dead letter,
+    #: 0 for any number; None is what ``CELERIAC_MAX_ATTEMPTS`` says.
+    max_attempts: int | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         # Made synchronous here rather than where it is called: Celery wraps `run` for

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from celery.result import AsyncResult
     from kombu import Connection
 
+    from .ledgers import Ledger
     from .recorder import Recorder
 
     _Proxy = Proxy[Celery[Any]]
@@ -75,6 +76,7 @@ class FlaskCelery(Celery[Any]):
         self.steps["worker"].add("flask_celeriac.worker.pauses:Pauses")
         self.steps["worker"].add("flask_celeriac.worker.scheduled:Scheduled")
         self.steps["worker"].add("flask_celeriac.worker.revoked:Revoked")
+        self.steps["worker"].add("flask_celeriac.worker.slots:Slots")
         #: The process whose database connections are the application's.
         self.pid = os.getpid()
         #: The tasks of which it was said that a date is too far away for the broker.
@@ -145,6 +147,16 @@ class FlaskCelery(Celery[Any]):
         from .recorder import Recorder
 
         return Recorder(self)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """Where what unique tasks and limits count is kept.
+
+        :raises ConfigError: there is no place for it
+        """
+        from .ledgers import ledger_of
+
+        return ledger_of(self)
 
     def connection_for_write(self, url: str | None = None, **kwargs: Any) -> Connection:
         """The connection to send on, as :meth:`celery.Celery.connection_for_write` makes it.

@@ -11,6 +11,7 @@ from . import (
     broker,  # noqa: F401 - registers celeriac:// with kombu
     config,
     defaults,
+    ledgers,
     urls,
 )
 from .celery_app import FlaskCelery, find_current
@@ -86,6 +87,7 @@ class Celeriac:
             )
         settings = config.resolve(app.config, options=options, base_dir=app.root_path)
         urls.check(settings)
+        ledgers.check(settings, [d.fun.__name__ for d in self._declarations if d.is_limited])
         for key in set(OWN_KEYS) - {"config_file"}:
             app.config.setdefault(f"CELERIAC_{key.upper()}", getattr(settings.options, key))
         defaults.configure(celery_app, settings, app.instance_path)

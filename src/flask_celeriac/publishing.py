@@ -152,6 +152,10 @@ def send_many(task: Task[..., Any], calls: Iterable[Any], ids: Iterable[str] | N
     """
     pending = _pairs(calls, ids)
     sent = 0
+    if task.unique is not None:
+        return sum(
+            task.apply_async(*call, task_id=task_id).id == task_id for call, task_id in pending
+        )
     while batch := list(islice(pending, BATCH)):
         _send_batch(task, batch)
         sent += len(batch)

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from celery import states as celery_states
@@ -17,14 +21,14 @@ from kombu.utils.uuid import uuid
 from . import states
 from .broker import queries as broker_queries
 from .broker import run_queries
+from .broker.conditions import NotPutError
+from .errors import RecordsUnavailableError
 from .operations.sources import embedded_store
 from .records import description, gate_queries, write_queries
 from .records.recording import LONGEST_ARGUMENTS
 from .urls import records_url
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from .celery_app import FlaskCelery
     from .records.gate_queries import Standing
 
@@ -32,6 +36,32 @@ if TYPE_CHECKING:
 REST = 5.0
 
 logger = logging.getLogger(__name__)
+
+_condition: ContextVar[Condition | None] = ContextVar("condition", default=None)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What has to be so for a task to be sent, looked at with its record.
+
+    :param check: returns the id of another task that keeps it from being sent
+    """
+
+    task_id: str
+    check: Callable[[Any], str | None]
+
+
+@contextmanager
+def required(task_id: str, check: Callable[[Any], str | None]) -> Iterator[None]:
+    """Send a task in the block only if a condition is met, looked at in its record's transaction.
+
+    :param check: takes the connection; returns the id of another task that keeps it from being sent
+    """
+    token = _condition.set(Condition(task_id, check))
+    try:
+        yield
+    finally:
+        _condition.reset(token)
 
 
 class Recorder:
@@ -53,6 +83,8 @@ class Recorder:
         """A task is about to be sent; it gets an id, if it has none.
 
         :param options: the named options of ``send_task``
+        :raises NotPutError: another task keeps it from being sent
+        :raises StorageError: its condition cannot be looked at
         """
         task_id = options.get("task_id")
         if not task_id:
@@ -78,7 +110,11 @@ class Recorder:
             **_lineage(task_id, options),
             **description.of_headers(options.get("headers") or {}),
         }
-        self._write(values)
+        condition = _condition.get()
+        if condition is None or condition.task_id != task_id:
+            self._write(values)
+        else:
+            self._write_if(values, condition)
 
     def began(self, request: Any, *, again: bool, limit: int) -> Standing | None:
         """A worker begins a task: record that, unless it is not to run.
@@ -170,6 +206,21 @@ class Recorder:
         except Exception:  # noqa: BLE001 - sending it will say so
             return None
         return getattr(queue, "name", queue)
+
+    def _write_if(self, values: dict[str, Any], condition: Condition) -> None:
+        from .database import OUT_OF_REACH, engine_for
+
+        assert self._records is not None
+        try:
+            with engine_for(self._records).begin() as connection:
+                holder = condition.check(connection)
+                if holder is not None:
+                    raise NotPutError(holder)
+                write_queries.write(connection, values)
+        except OUT_OF_REACH as error:
+            raise RecordsUnavailableError(
+                f"Whether this unique task is there already cannot be told just now: {error}"
+            ) from error
 
     def _write(self, values: dict[str, Any]) -> None:
         self._do(values["task_id"], lambda connection: write_queries.write(connection, values))

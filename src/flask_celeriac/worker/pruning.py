@@ -96,6 +96,23 @@ def prune(app: FlaskCelery, over: threading.Event) -> int:
                     break
     except Exception as error:  # noqa: BLE001 - it is tried again in an hour
         logger.warning("Old records cannot be deleted, trying again later: %s", error)
+    forget(app)
     if deleted:
         logger.info("Deleted %d records of tasks that ended long ago", deleted)
     return deleted
+
+
+def counts(app: FlaskCelery) -> bool:
+    """Whether a task is unique or has a limit."""
+    tasks = app.tasks.values()
+    return any(getattr(task, "unique", None) or getattr(task, "limited", False) for task in tasks)
+
+
+def forget(app: FlaskCelery) -> None:
+    """Delete the keys, places and moments of unique tasks and limits that say nothing any more."""
+    if not counts(app):
+        return
+    try:
+        app.ledger.forget()
+    except Exception as error:  # noqa: BLE001 - it is tried again in an hour
+        logger.warning("What limits have counted cannot be deleted, trying again: %s", error)

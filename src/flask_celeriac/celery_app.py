@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from celery.result import AsyncResult
     from kombu import Connection
 
+    from .message_policy import MessagePolicy
     from .recorder import Recorder
 
     _Proxy = Proxy[Celery[Any]]
@@ -134,6 +135,13 @@ class FlaskCelery(Celery[Any]):
                 },
             )
             raise
+
+    @cached_property
+    def policy(self) -> MessagePolicy:
+        """What this application lets into its messages."""
+        from .message_policy import policy_of
+
+        return policy_of(self)
 
     @cached_property
     def recorder(self) -> Recorder:

@@ -11,6 +11,7 @@ from . import (
     broker,  # noqa: F401 - registers celeriac:// with kombu
     config,
     defaults,
+    message_policy,
     urls,
 )
 from .celery_app import FlaskCelery, find_current
@@ -33,6 +34,12 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+#: Our keys whose value in force is also in ``app.config``.
+_SEEN_BY_FLASK = (
+    *("durability", "database", "url_base", "keep_succeeded", "keep_others"),
+    *("max_message_size", "max_message_depth", "allow_pickle", "show_arguments"),
+)
 
 
 class Celeriac:
@@ -85,7 +92,8 @@ class Celeriac:
             )
         settings = config.resolve(app.config, options=options, base_dir=app.root_path)
         urls.check(settings)
-        for key in ("durability", "database", "url_base", "keep_succeeded", "keep_others"):
+        message_policy.check_settings(settings)
+        for key in _SEEN_BY_FLASK:
             app.config.setdefault(f"CELERIAC_{key.upper()}", getattr(settings.options, key))
         defaults.configure(celery_app, settings, app.instance_path)
         celery_app.url_base = settings.options.url_base

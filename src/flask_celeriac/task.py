@@ -21,13 +21,17 @@ from .records.description import STARTED
 from .worker.sessions import give_back
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Mapping
+    from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
 
     from celery.app.task import Context
     from celery.local import Proxy
     from celery.result import AsyncResult
     from flask.ctx import AppContext
     from werkzeug.local import LocalProxy
+
+    Redact = (
+        Collection[str] | Callable[[list[Any], dict[str, Any]], tuple[list[Any], dict[str, Any]]]
+    )
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -53,11 +57,16 @@ class Task(celery.Task[P, R]):
     routing: Mapping[str, Any] = {}
     #: Whether the HTTP API may start it.
     http = False
+    #: Which arguments nobody is shown: names of parameters, or a function that is given the
+    #: positional and the keyword arguments and returns what may be shown of them.
+    redact: Redact = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         # Made synchronous here rather than where it is called: Celery wraps `run` for
         # `autoretry_for`, which has to see what the body raises.
         super().__init_subclass__(**kwargs)
+        if inspect.isfunction(redact := cls.__dict__.get("redact")):
+            cls.redact = staticmethod(redact)
         run = cls.__dict__.get("run")
         body = run.__func__ if isinstance(run, staticmethod) else run
         if inspect.iscoroutinefunction(body):

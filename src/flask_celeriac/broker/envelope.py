@@ -48,8 +48,20 @@ def pack(queue: str, message: dict[str, Any], priority: int, ttl: float | None) 
         _expires(None if headers.get("expires") else properties.get("expiration"), ttl, now),
         now,
         text,
-        message["body"],
+        _readable(message),
     )
+
+
+def _readable(message: dict[str, Any]) -> str | bytes:
+    """The body, as text if it is text, so that it can be read in the file."""
+    body: str | bytes = message["body"]
+    is_text = message["content-encoding"] == "utf-8" and not message["headers"].get("compression")
+    if is_text and isinstance(body, bytes):
+        try:
+            return body.decode()
+        except UnicodeDecodeError:
+            return body
+    return body
 
 
 def _expires(expiration: Any, ttl: float | None, now: float) -> float | None:

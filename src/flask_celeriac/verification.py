@@ -1,0 +1,195 @@
+"""Whether a message may be read at all: looked at before its body is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from celery.utils.time import maybe_iso8601
+
+from . import signing
+from .message_policy import ENCODINGS, is_deeper
+
+if TYPE_CHECKING:
+    from .celery_app import FlaskCelery
+
+#: Characters that the headers of a message may have, without what they hold in lists and mappings.
+LONGEST_HEADERS = 65_536
+#: Characters of a task's id.
+_LONGEST_ID = 255
+
+_TEXT = (str, type(None))
+_NUMBER = (int, float, type(None))
+#: What Celery's headers are. It trusts them, and stops where they are something else.
+_KINDS: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("task", "id"), (str,)),
+    **dict.fromkeys(("root_id", "parent_id", "group", "shadow", "eta", "expires"), _TEXT),
+    **dict.fromkeys(("argsrepr", "kwargsrepr", "origin", "lang", "compression"), _TEXT),
+    **dict.fromkeys(("retries", "group_index", "replaced_task_nesting"), (int, type(None))),
+    "ignore_result": (bool, type(None)),
+    "timelimit": (list, tuple, type(None)),
+    "stamped_headers": (list, tuple, type(None)),
+    "stamps": (dict, type(None)),
+    **dict.fromkeys(("celeriac_url_root", "celeriac_retry_of", "celeriac_schedule"), _TEXT),
+    **dict.fromkeys(("celeriac_request_id", "celeriac_trace_id", signing.HEADER), _TEXT),
+    "celeriac_labels": (list, tuple, type(None)),
+}
+#: What a body holds besides arguments.
+_EMBEDDED: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("callbacks", "errbacks", "chain"), (list, tuple)),
+    "chord": (dict,),
+}
+
+
+@dataclass(frozen=True)
+class Complaint:
+    """Why a message is not let in.
+
+    :param reason: one word, such as ``"signature"``
+    :param text: a sentence
+    """
+
+    reason: str
+    text: str
+
+
+def complaint(app: FlaskCelery, message: Any) -> Complaint | None:
+    """What is wrong with a message, None when nothing is.
+
+    Looks at its size, its headers, its format and its signature, and only then lets Celery read
+    its body (once: the message keeps what it read).
+
+    :param message: a :class:`kombu.Message`
+    """
+    if message.errors:  # its compressed body cannot be unpacked
+        return Complaint("undecodable", f"its body cannot be unpacked: {message.errors[0][1]}")
+    return (
+        _of_format(app, message)
+        or _of_size(app, message)
+        or _of_headers(message.headers)
+        or _of_signature(app, message)
+        or _of_body(message)
+    )
+
+
+def _of_format(app: FlaskCelery, message: Any) -> Complaint | None:
+    if message.content_type not in app.policy.accepted:
+        return Complaint(
+            "content",
+            f"its content type {_quoted(message.content_type)} is not accepted: send JSON, or add"
+            " it to accept_content (pickle and yaml need CELERIAC_ALLOW_PICKLE besides)",
+        )
+    encoding = message.content_encoding
+    if not isinstance(encoding, str) or encoding.lower() not in ENCODINGS:
+        return Complaint("content", f"its content encoding {_quoted(encoding)} is not accepted")
+    return None
+
+
+def _of_size(app: FlaskCelery, message: Any) -> Complaint | None:
+    policy, body = app.policy, message.body
+    if not isinstance(body, (str, bytes, bytearray, memoryview)):
+        return Complaint("undecodable", "its body is neither text nor bytes")
+    if len(body) <= policy.harmless:
+        return None
+    data = body.encode("utf-8", "surrogatepass") if isinstance(body, str) else bytes(body)
+    if policy.size and len(data) > policy.size:
+        return Complaint(
+            "size",
+            f"its body has {len(data):,} bytes, and CELERIAC_MAX_MESSAGE_SIZE is {policy.size:,}",
+        )
+    if policy.depth and is_deeper(data, policy.depth):
+        return Complaint("depth", f"it is nested deeper than {policy.depth}, our limit")
+    return None
+
+
+def _of_headers(headers: Any) -> Complaint | None:
+    if not isinstance(headers, Mapping):
+        return Complaint("malformed", "its headers are no mapping")
+    size = 0
+    kinds = _KINDS
+    for name, value in headers.items():
+        if isinstance(value, str):
+            size += len(value)
+        expected = kinds.get(name)
+        if expected is not None and not isinstance(value, expected):
+            wanted = " or ".join(
+                "nothing" if kind is type(None) else kind.__name__ for kind in expected
+            )
+            return Complaint(
+                "malformed", f"its header {name!r} is {type(value).__name__}, not {wanted}"
+            )
+    if size > LONGEST_HEADERS:
+        return Complaint(
+            "size", f"its headers have {size:,} characters, more than {LONGEST_HEADERS:,}"
+        )
+    return _of_values(headers)
+
+
+def _of_values(headers: Any) -> Complaint | None:
+    """What Celery does arithmetic with, or looks things up by."""
+    if len(headers.get("id", "")) > _LONGEST_ID or headers.get("id") == "":
+        return Complaint("malformed", f"its id has not between 1 and {_LONGEST_ID} characters")
+    limits = headers.get("timelimit")
+    if limits and (len(limits) != 2 or not all(isinstance(limit, _NUMBER) for limit in limits)):
+        return Complaint("malformed", "its header 'timelimit' is no pair of numbers")
+    if (headers.get("retries") or 0) < 0:
+        return Complaint("malformed", "its header 'retries' is less than nothing")
+    for name in ("eta", "expires"):
+        if headers.get(name) and not _is_moment(headers[name]):
+            return Complaint("malformed", f"its header {name!r} is no date")
+    return None
+
+
+def _is_moment(text: str) -> bool:
+    try:
+        moment = maybe_iso8601(text)
+    except (ValueError, OverflowError):
+        return False
+    # Celery moves it to another time zone, which has no room at the ends of the calendar.
+    return moment is not None and 1970 <= moment.year < 9999
+
+
+def _of_signature(app: FlaskCelery, message: Any) -> Complaint | None:
+    keys = app.policy.signing_keys
+    if not keys:
+        return None
+    content = (message.content_type, message.content_encoding)
+    reply_to = (message.properties or {}).get("reply_to")
+    fault = signing.Signed(message.headers, content, message.body, reply_to).fault(keys)
+    return Complaint("signature", fault) if fault else None
+
+
+def _of_body(message: Any) -> Complaint | None:
+    try:
+        body = message.payload
+    except Exception as error:  # noqa: BLE001 - whatever it is, it cannot be read
+        return Complaint("undecodable", f"its body cannot be read: {type(error).__name__}")
+    if isinstance(body, dict):
+        return _of_first_protocol(body)
+    if not isinstance(body, (list, tuple)) or len(body) != 3 or "task" not in message.headers:
+        return Complaint("malformed", "its body is not that of a task")
+    args, kwargs, embedded = body
+    if not isinstance(args, (list, tuple)) or not isinstance(kwargs, dict):
+        return Complaint("malformed", "its arguments are no list and mapping")
+    if embedded is not None and not isinstance(embedded, dict):
+        return Complaint("malformed", "what comes with its arguments is no mapping")
+    for name, kinds in _EMBEDDED.items():
+        value = embedded.get(name) if embedded else None
+        if value and not isinstance(value, kinds):
+            return Complaint("malformed", f"its {name} is {type(value).__name__}")
+    return None
+
+
+def _of_first_protocol(body: dict[str, Any]) -> Complaint | None:
+    """A task as Celery 3 sent it, with everything in its body."""
+    if not all(isinstance(body.get(key), str) and body[key] for key in ("task", "id")):
+        return Complaint("malformed", "its body names no task and no id")
+    args, kwargs = body.get("args") or [], body.get("kwargs") or {}
+    if not isinstance(args, (list, tuple)) or not isinstance(kwargs, dict):
+        return Complaint("malformed", "its arguments are no list and mapping")
+    return _of_headers({name: value for name, value in body.items() if name in _KINDS})
+
+
+def _quoted(value: object) -> str:
+    return repr(value)[:100]

@@ -18,6 +18,7 @@ from kombu.exceptions import EncodeError
 
 from . import arguments, progress, publishing, url_base
 from .records.description import STARTED
+from .worker import admission
 from .worker.sessions import give_back
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ class Task(celery.Task[P, R]):
 
     .. versionadded:: 0.1
     """
+
+    Strategy = "flask_celeriac.worker.strategy:default"
 
     #: Where messages go by default: what ``@celeriac.task`` was given of :data:`ROUTING`.
     routing: Mapping[str, Any] = {}
@@ -98,9 +101,8 @@ class Task(celery.Task[P, R]):
                 return super().__call__(*args, **kwargs)
         request._protected = 1
         request.__dict__[STARTED] = time.time()
-        recorder = getattr(self.app, "recorder", None)
-        if recorder is not None and recorder.is_needed and not request.is_eager:
-            recorder.started(request)
+        if not request.is_eager:
+            admission.admit(self, request)
         context = self._context(request)
         try:
             if context is None:

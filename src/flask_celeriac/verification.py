@@ -1,7 +1,8 @@
-"""Whether a message may be read at all: looked at before its body is."""
+"""Whether a message may become a task, looked at before its body is decoded."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 #: Characters that the headers of a message may have, without what they hold in lists and mappings.
 LONGEST_HEADERS = 65_536
+#: How many lists and mappings may be in each other in a header.
+_DEEPEST_HEADER = 20
 #: Characters of a task's id.
 _LONGEST_ID = 255
 
@@ -42,38 +45,49 @@ _EMBEDDED: dict[str, tuple[type, ...]] = {
 }
 
 
+logger = logging.getLogger(__name__)
+
+
 @dataclass(frozen=True)
 class Complaint:
-    """Why a message is not let in.
+    """Why a message is not run.
 
-    :param reason: one word, such as ``"signature"``
-    :param text: a sentence
+    :param reason: one word for lists and programs, such as ``"signature"``
+    :param text: a sentence for people, with the remedy where there is one
+    :param forged: whoever sent it may not be who it says: what it says of itself, its id above
+        all, is not believed
     """
 
     reason: str
     text: str
+    forged: bool = False
 
 
 def complaint(app: FlaskCelery, message: Any) -> Complaint | None:
-    """What is wrong with a message, None when nothing is.
+    """What is wrong with a message, None where nothing is.
 
-    Looks at its size, its headers, its format and its signature, and only then lets Celery read
-    its body (once: the message keeps what it read).
+    Looks at its size, its headers, its format and its signature, and only then lets kombu decode
+    its body, which the message keeps for Celery.
 
-    :param message: a :class:`kombu.Message`
+    :param app: the application it was sent to
+    :param message: as kombu received it
     """
-    if message.errors:  # its compressed body cannot be unpacked
-        return Complaint("undecodable", f"its body cannot be unpacked: {message.errors[0][1]}")
-    return (
-        _of_format(app, message)
-        or _of_size(app, message)
-        or _of_headers(message.headers)
-        or _of_signature(app, message)
-        or _of_body(message)
-    )
+    try:
+        return (
+            _of_format(app, message)
+            or _of_size(app, message)
+            or _of_headers(message.headers)
+            or _of_signature(app, message)
+            or _of_body(message)
+        )
+    except Exception as error:
+        logger.exception("A message cannot be looked at, so that it is not run")
+        return Complaint("invalid", f"it cannot be looked at: {type(error).__name__}", forged=True)
 
 
 def _of_format(app: FlaskCelery, message: Any) -> Complaint | None:
+    if message.errors:
+        return Complaint("undecodable", f"its body cannot be unpacked: {message.errors[0][1]}")
     if message.content_type not in app.policy.accepted:
         return Complaint(
             "content",
@@ -105,19 +119,21 @@ def _of_size(app: FlaskCelery, message: Any) -> Complaint | None:
 
 def _of_headers(headers: Any) -> Complaint | None:
     if not isinstance(headers, Mapping):
-        return Complaint("malformed", "its headers are no mapping")
+        return Complaint("invalid", "its headers are no mapping")
     size = 0
     kinds = _KINDS
     for name, value in headers.items():
         if isinstance(value, str):
             size += len(value)
+        elif value and isinstance(value, (list, tuple, Mapping)):
+            size += _weight(value)
         expected = kinds.get(name)
         if expected is not None and not isinstance(value, expected):
             wanted = " or ".join(
                 "nothing" if kind is type(None) else kind.__name__ for kind in expected
             )
             return Complaint(
-                "malformed", f"its header {name!r} is {type(value).__name__}, not {wanted}"
+                "invalid", f"its header {name!r} is {type(value).__name__}, not {wanted}"
             )
     if size > LONGEST_HEADERS:
         return Complaint(
@@ -129,16 +145,34 @@ def _of_headers(headers: Any) -> Complaint | None:
 def _of_values(headers: Any) -> Complaint | None:
     """What Celery does arithmetic with, or looks things up by."""
     if len(headers.get("id", "")) > _LONGEST_ID or headers.get("id") == "":
-        return Complaint("malformed", f"its id has not between 1 and {_LONGEST_ID} characters")
+        return Complaint("invalid", f"its id has not between 1 and {_LONGEST_ID} characters")
     limits = headers.get("timelimit")
     if limits and (len(limits) != 2 or not all(isinstance(limit, _NUMBER) for limit in limits)):
-        return Complaint("malformed", "its header 'timelimit' is no pair of numbers")
+        return Complaint("invalid", "its header 'timelimit' is no pair of numbers")
     if (headers.get("retries") or 0) < 0:
-        return Complaint("malformed", "its header 'retries' is less than nothing")
+        return Complaint("invalid", "its header 'retries' is less than nothing")
     for name in ("eta", "expires"):
         if headers.get(name) and not _is_moment(headers[name]):
-            return Complaint("malformed", f"its header {name!r} is no date")
+            return Complaint("invalid", f"its header {name!r} is no date")
     return None
+
+
+def _weight(value: Any) -> int:
+    """About how many characters a header is, which may hold others; too many for one too deep."""
+    weight = 0
+    level = [value]
+    for _ in range(_DEEPEST_HEADER):
+        below: list[Any] = []
+        for item in level:
+            if isinstance(item, Mapping):
+                below += (*item.keys(), *item.values())
+            elif isinstance(item, (list, tuple)):
+                below += item
+            weight += len(item) if isinstance(item, (str, bytes)) else 1
+        level = below
+        if not level or weight > LONGEST_HEADERS:
+            return weight
+    return LONGEST_HEADERS + 1
 
 
 def _is_moment(text: str) -> bool:
@@ -157,7 +191,7 @@ def _of_signature(app: FlaskCelery, message: Any) -> Complaint | None:
     content = (message.content_type, message.content_encoding)
     reply_to = (message.properties or {}).get("reply_to")
     fault = signing.Signed(message.headers, content, message.body, reply_to).fault(keys)
-    return Complaint("signature", fault) if fault else None
+    return Complaint("signature", fault, forged=True) if fault else None
 
 
 def _of_body(message: Any) -> Complaint | None:
@@ -168,26 +202,26 @@ def _of_body(message: Any) -> Complaint | None:
     if isinstance(body, dict):
         return _of_first_protocol(body)
     if not isinstance(body, (list, tuple)) or len(body) != 3 or "task" not in message.headers:
-        return Complaint("malformed", "its body is not that of a task")
+        return Complaint("unknown_message", "it is no message of Celery's: its body is no task's")
     args, kwargs, embedded = body
     if not isinstance(args, (list, tuple)) or not isinstance(kwargs, dict):
-        return Complaint("malformed", "its arguments are no list and mapping")
+        return Complaint("invalid", "its arguments are no list and mapping")
     if embedded is not None and not isinstance(embedded, dict):
-        return Complaint("malformed", "what comes with its arguments is no mapping")
+        return Complaint("invalid", "what comes with its arguments is no mapping")
     for name, kinds in _EMBEDDED.items():
         value = embedded.get(name) if embedded else None
         if value and not isinstance(value, kinds):
-            return Complaint("malformed", f"its {name} is {type(value).__name__}")
+            return Complaint("invalid", f"its {name} is {type(value).__name__}")
     return None
 
 
 def _of_first_protocol(body: dict[str, Any]) -> Complaint | None:
     """A task as Celery 3 sent it, with everything in its body."""
     if not all(isinstance(body.get(key), str) and body[key] for key in ("task", "id")):
-        return Complaint("malformed", "its body names no task and no id")
+        return Complaint("unknown_message", "it is no message of Celery's: it names no task")
     args, kwargs = body.get("args") or [], body.get("kwargs") or {}
     if not isinstance(args, (list, tuple)) or not isinstance(kwargs, dict):
-        return Complaint("malformed", "its arguments are no list and mapping")
+        return Complaint("invalid", "its arguments are no list and mapping")
     return _of_headers({name: value for name, value in body.items() if name in _KINDS})
 
 

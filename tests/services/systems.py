@@ -1,0 +1,58 @@
+"""A broker, and the database with the records, for tests that are run on several of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from flask import Flask
+from kombu import Producer, pools
+
+from flask_celeriac import Celeriac
+from flask_celeriac.database import engine_for
+from tests.support import pieces, services
+
+#: Brokers with records, and in which database these are.
+RECORDED = ["embedded", "redis+postgresql", "rabbitmq+mariadb"]
+#: Those without.
+BARE = ["redis", "rabbitmq"]
+
+_DATABASES = {
+    "postgresql": (services.POSTGRES, "DROP DATABASE {} WITH (FORCE)", "postgresql+psycopg"),
+    "mariadb": (services.MARIADB, "DROP DATABASE {}", "mysql+pymysql"),
+}
+
+
+@contextmanager
+def system(name: str, folder: Path, celeriac: Celeriac, **celery: Any) -> Iterator[Flask]:
+    """An application on one of these systems, in its context."""
+    broker, _, database = name.partition("+")
+    with ExitStack() as stack:
+        app = Flask("system", instance_path=str(folder))
+        app.config["CELERY"] = {"task_default_queue": "system", **celery}
+        if broker != "embedded":
+            piece = pieces.redis_database() if broker == "redis" else pieces.rabbitmq_vhost()
+            app.config["CELERY"]["broker_url"] = stack.enter_context(piece)
+        if database:
+            service, drop, driver = _DATABASES[database]
+            url = stack.enter_context(pieces.sql_database(service, drop=drop))
+            url = app.config["CELERIAC_DATABASE"] = f"{driver}:{url.partition(':')[2]}"
+            stack.callback(lambda: engine_for(url).dispose())
+        celeriac.init_app(app)
+        stack.callback(pools.reset)
+        stack.callback(app.extensions["celery"].close)
+        with app.app_context():
+            yield app
+
+
+def inject(app: Flask, body: str | bytes, **options: Any) -> None:
+    """Put a message into the application's queue, as it is."""
+    celery = app.extensions["celery"]
+    queue = celery.amqp.queues["system"]
+    options.setdefault("content_type", "application/json")
+    options.setdefault("content_encoding", "utf-8")
+    with celery.connection_for_write() as connection, Producer(connection.channel()) as producer:
+        producer.publish(body, routing_key=queue.routing_key, exchange=queue.exchange,
+                         declare=[queue], **options)  # fmt: skip

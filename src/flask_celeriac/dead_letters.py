@@ -139,8 +139,8 @@ def _record(app: FlaskCelery, url: str, letter: Letter, why: Complaint) -> str:
     task_id = (None if why.forged else letter.task_id) or uuid()
     with engine_for(url).begin() as connection:
         values = _values(letter, why, now)
-        written = write_queries.write(connection, {"task_id": task_id, **values})
-        if not written and letter_queries.state_of(connection, task_id) != states.DEAD:
+        write_queries.write(connection, {"task_id": task_id, **values})
+        if letter_queries.state_of(connection, task_id) != states.DEAD:
             # A task of this id has ended otherwise, and stays as it is.
             task_id = uuid()
             write_queries.write(connection, {"task_id": task_id, **values})

@@ -14,7 +14,7 @@ from celery.local import Proxy
 from kombu.exceptions import EncodeError
 
 from . import arguments, due_dates, sending, url_base
-from .errors import NotInitializedError
+from .errors import MessageRefusedError, NotInitializedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -107,6 +107,8 @@ class FlaskCelery(Celery[Any]):
         """Send a task, as :meth:`celery.Celery.send_task` does.
 
         :raises UnserializableArgumentError: an argument cannot be serialized; nothing was sent
+        :raises MessageRefusedError: it is too large, too deep or in a format that workers do not
+            read; nothing was sent
         :raises kombu.exceptions.OperationalError: the broker or the result store is out of reach,
             which it takes two seconds at most to say, but for workers and beat, who wait for them
         """
@@ -121,7 +123,11 @@ class FlaskCelery(Celery[Any]):
                 return send(name, args, kwargs, *positional, **options)
             with sending.briefly(self, options):
                 return send(name, args, kwargs, *positional, **options)
-        except EncodeError as error:
+        except (EncodeError, MessageRefusedError) as error:
+            if self.recorder.is_needed:
+                self.recorder.not_sent(options["task_id"])
+            if isinstance(error, MessageRefusedError):
+                raise
             task_type = options.get("task_type") or self.tasks.get(name)
             serializer = options.get("serializer") or getattr(task_type, "serializer", None)
             arguments.refuse(

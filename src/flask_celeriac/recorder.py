@@ -16,7 +16,7 @@ from kombu.utils.uuid import uuid
 
 from . import states
 from .operations.sources import records_url
-from .records import description, write_queries
+from .records import description, task_queries, write_queries
 from .records.recording import LONGEST_ARGUMENTS
 
 if TYPE_CHECKING:
@@ -76,6 +76,18 @@ class Recorder:
             **description.of_headers(options.get("headers") or {}),
         }
         self._write(values)
+
+    def not_sent(self, task_id: str) -> None:
+        """A task that was about to be sent was refused, and is no task."""
+        if self._url is None:
+            return
+        from .database import engine_for
+
+        try:
+            with engine_for(self._url).begin() as connection:
+                task_queries.delete_unsent(connection, task_id)
+        except Exception as error:  # noqa: BLE001 - what was refused is what has to be told
+            logger.warning("The record of %s, which was not sent, stays: %s", task_id, error)
 
     def started(self, request: Any) -> None:
         """A worker begins a task."""

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 LONGEST_HEADERS = 65_536
 #: How many lists and mappings may be in each other in a header.
 _DEEPEST_HEADER = 20
-#: Characters of a task's id.
-_LONGEST_ID = 255
+#: Characters of an id or a name.
+_LONGEST_NAME = 255
 
 _TEXT = (str, type(None))
 _NUMBER = (int, float, type(None))
@@ -38,11 +38,15 @@ _KINDS: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("celeriac_request_id", "celeriac_trace_id", signing.HEADER), _TEXT),
     "celeriac_labels": (list, tuple, type(None)),
 }
-#: What a body holds besides arguments.
-_EMBEDDED: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys(("callbacks", "errbacks", "chain"), (list, tuple)),
-    "chord": (dict,),
-}
+#: Headers that end in columns of the records.
+_NAMES = (
+    *("task", "id", "root_id", "parent_id", "group", "celeriac_retry_of", "celeriac_schedule"),
+    *("celeriac_request_id", "celeriac_trace_id"),
+)
+#: What no column of an attempt's number holds.
+_TOO_MANY = 2**31 - 1
+#: What a body holds besides arguments: tasks that are sent after it.
+_FOLLOWING = ("callbacks", "errbacks", "chain", "chord")
 
 
 logger = logging.getLogger(__name__)
@@ -144,15 +148,22 @@ def _of_headers(headers: Any) -> Complaint | None:
 
 def _of_values(headers: Any) -> Complaint | None:
     """What Celery does arithmetic with, or looks things up by."""
-    if len(headers.get("id", "")) > _LONGEST_ID or headers.get("id") == "":
-        return Complaint("invalid", f"its id has not between 1 and {_LONGEST_ID} characters")
+    for name in _NAMES:
+        value = headers.get(name)
+        if value and not _is_name(value):
+            return Complaint("invalid", f"its header {name!r} is too long, or no text")
+    if headers.get("id") == "":
+        return Complaint("invalid", "its id is empty")
     limits = headers.get("timelimit")
     if limits and (len(limits) != 2 or not all(isinstance(limit, _NUMBER) for limit in limits)):
         return Complaint("invalid", "its header 'timelimit' is no pair of numbers")
-    if (headers.get("retries") or 0) < 0:
-        return Complaint("invalid", "its header 'retries' is less than nothing")
+    for name in ("stamped_headers", "celeriac_labels"):
+        if not all(isinstance(item, str) for item in headers.get(name) or ()):
+            return Complaint("invalid", f"its header {name!r} is no list of texts")
+    if not 0 <= (headers.get("retries") or 0) < _TOO_MANY:
+        return Complaint("invalid", "its header 'retries' is no number of retries")
     for name in ("eta", "expires"):
-        if headers.get(name) and not _is_moment(headers[name]):
+        if headers.get(name) is not None and not _is_moment(headers[name]):
             return Complaint("invalid", f"its header {name!r} is no date")
     return None
 
@@ -173,6 +184,13 @@ def _weight(value: Any) -> int:
         if not level or weight > LONGEST_HEADERS:
             return weight
     return LONGEST_HEADERS + 1
+
+
+def _is_name(value: str) -> bool:
+    """Whether every database takes it."""
+    if len(value) > _LONGEST_NAME or "\0" in value:
+        return False
+    return value.isprintable() or not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 def _is_moment(text: str) -> bool:
@@ -208,11 +226,28 @@ def _of_body(message: Any) -> Complaint | None:
         return Complaint("invalid", "its arguments are no list and mapping")
     if embedded is not None and not isinstance(embedded, dict):
         return Complaint("invalid", "what comes with its arguments is no mapping")
-    for name, kinds in _EMBEDDED.items():
-        value = embedded.get(name) if embedded else None
-        if value and not isinstance(value, kinds):
-            return Complaint("invalid", f"its {name} is {type(value).__name__}")
+    return _of_following(embedded) if embedded else None
+
+
+def _of_following(embedded: dict[str, Any]) -> Complaint | None:
+    """What a worker sends when the task has ended, or failed."""
+    for name in _FOLLOWING:
+        value = embedded.get(name)
+        following = value if name != "chord" else [value]
+        if value and not (isinstance(following, (list, tuple)) and all(map(_is_task, following))):
+            return Complaint("invalid", f"its {name} are no tasks")
     return None
+
+
+def _is_task(value: Any) -> bool:
+    """Whether it is a signature, as far as Celery relies on it."""
+    return (
+        isinstance(value, dict)
+        and isinstance(value.get("task"), str)
+        and isinstance(value.get("args") or (), (list, tuple))
+        and isinstance(value.get("kwargs") or {}, dict)
+        and isinstance(value.get("options") or {}, dict)
+    )
 
 
 def _of_first_protocol(body: dict[str, Any]) -> Complaint | None:

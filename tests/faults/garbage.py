@@ -88,7 +88,8 @@ def wrong(chance: random.Random) -> Any:
         [
             0, -1, 2**31, 1.5, True, "", letters(chance), "0001-01-01T00:00:00+14:00",
             "9999-12-31T23:59:59-12:00", [], [None], ["a", "b"], [1, 2, 3], {}, {"a": {"b": [1]}},
-            {"task": "x"}, "x" * 100_000,
+            {"task": "x"}, "x" * 100_000, "x" * 300, "a\0b", "a\ud800b", 2**62, [{"task": 5}],
+            [{"task": "garbage.add", "options": []}],
         ]
     )  # fmt: skip
 

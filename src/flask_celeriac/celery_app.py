@@ -14,7 +14,7 @@ from celery.local import Proxy
 from kombu.exceptions import EncodeError
 
 from . import arguments, carried, due_dates, sending
-from .errors import NotInitializedError
+from .errors import MessageRefusedError, NotInitializedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from kombu import Connection
 
     from .ledgers import Ledger
+    from .message_policy import MessagePolicy
     from .recorder import Recorder
 
     _Proxy = Proxy[Celery[Any]]
@@ -112,6 +113,8 @@ class FlaskCelery(Celery[Any]):
         :param options: Celery's; and ``labels``, a list of words that tasks can be found by
         :raises InvalidRequestError: the labels cannot be any
         :raises UnserializableArgumentError: an argument cannot be serialized; nothing was sent
+        :raises MessageRefusedError: it is too large, too deep or in a format that workers do not
+            read; nothing was sent
         :raises kombu.exceptions.OperationalError: the broker or the result store is out of reach,
             which it takes two seconds at most to say, but for workers and beat, who wait for them
         """
@@ -126,7 +129,11 @@ class FlaskCelery(Celery[Any]):
                 return send(name, args, kwargs, *positional, **options)
             with sending.briefly(self, options):
                 return send(name, args, kwargs, *positional, **options)
-        except EncodeError as error:
+        except (EncodeError, MessageRefusedError) as error:
+            if self.recorder.is_needed:
+                self.recorder.not_sent(options["task_id"])
+            if isinstance(error, MessageRefusedError):
+                raise
             task_type = options.get("task_type") or self.tasks.get(name)
             serializer = options.get("serializer") or getattr(task_type, "serializer", None)
             arguments.refuse(
@@ -140,6 +147,13 @@ class FlaskCelery(Celery[Any]):
                 },
             )
             raise
+
+    @cached_property
+    def policy(self) -> MessagePolicy:
+        """What this application lets into its messages."""
+        from .message_policy import policy_of
+
+        return policy_of(self)
 
     @cached_property
     def recorder(self) -> Recorder:

@@ -46,6 +46,14 @@ class UnserializableArgumentError(CeleriacError, TypeError):
     """
 
 
+class MessageRefusedError(CeleriacError, ValueError):
+    """A task's message is too large, too deeply nested or in a format that no worker reads: pass
+    the id of stored data instead of the data.
+
+    .. versionadded:: 0.1
+    """
+
+
 class StorageError(CeleriacError, OSError):
     """The embedded broker's file cannot be used: see the cause for what SQLite said of it.
 

@@ -12,6 +12,7 @@ from . import (
     config,
     defaults,
     ledgers,
+    message_policy,
     urls,
 )
 from .celery_app import FlaskCelery, find_current
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+#: Our keys whose value in force is also in ``app.config``.
 
 
 class Celeriac:
@@ -88,7 +91,8 @@ class Celeriac:
         settings = config.resolve(app.config, options=options, base_dir=app.root_path)
         urls.check(settings)
         ledgers.check(settings, [d.fun.__name__ for d in self._declarations if d.is_limited])
-        for key in set(OWN_KEYS) - {"config_file"}:
+        message_policy.check_settings(settings)
+        for key in set(OWN_KEYS) - {"config_file", "signing_keys"}:
             app.config.setdefault(f"CELERIAC_{key.upper()}", getattr(settings.options, key))
         defaults.configure(celery_app, settings, app.instance_path)
         celery_app.url_base = settings.options.url_base

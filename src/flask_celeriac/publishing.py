@@ -18,12 +18,11 @@ import celery
 from celery.app.routes import MapRoute
 from celery.backends.base import Backend
 from celery.signals import after_task_publish, before_task_publish, task_sent
-from celery.utils.saferepr import saferepr
 from kombu import serialization
 from kombu.exceptions import EncodeError
 from kombu.utils.uuid import uuid
 
-from . import carried, sending
+from . import carried, redaction, sending
 from .amqp import FlaskAMQP
 from .broker import template
 
@@ -37,9 +36,6 @@ if TYPE_CHECKING:
 
 #: Calls that :func:`send_many` puts in one transaction.
 BATCH = 500
-#: The longest text that is written out in a message's headers without measuring.
-_SHORT = 100
-_NUMBERS = (int, float, bool, type(None))
 #: What travels in a body for callbacks, error callbacks, chain and chord.
 _NOTHING_EMBEDDED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 _SIGNALS: tuple[Any, ...] = (before_task_publish, after_task_publish, task_sent)
@@ -50,12 +46,15 @@ class Plan:
     """How plain calls of a task are published.
 
     :param template: None when they have to go Celery's way
+    :param harmless: bytes of a body that break no limit of ``CELERIAC_MAX_MESSAGE_*``
+    :param shows_arguments: whether the headers show values
     """
 
     store: Store | None
     template: template.Template | None
     serializer: str
-    maxlevels: int
+    harmless: int
+    shows_arguments: bool
     ignore_result: bool
     settings: dict[str, Any]
     sources: int
@@ -82,14 +81,18 @@ class Plan:
         args, kwargs = call
         body = (args, kwargs, _NOTHING_EMBEDDED)
         _, _, data = serialization.dumps(body, serializer=self.serializer)
+        if len(data) > self.harmless:
+            cast("FlaskCelery", task.app).policy.check(task.name, data)
         fields = {
             "id": task_id,
-            "args": _repr(args, self.maxlevels) if args else "()",
-            "kwargs": saferepr(kwargs, FlaskAMQP.kwargsrepr_maxsize, self.maxlevels)
-            if kwargs
-            else "{}",
+            "args": redaction.kinds_of(args) if args else "()",
+            "kwargs": redaction.kinds_of_named(kwargs) if kwargs else "{}",
             "reply_to": task.app.thread_oid,
         }
+        if self.shows_arguments:
+            fields["args"], fields["kwargs"] = redaction.told(
+                cast("FlaskCelery", task.app), task.name, args, kwargs
+            )
         fields.update(here)
         assert self.template is not None
         return self.template.make(fields, data)
@@ -128,6 +131,7 @@ def send_learning(task: Task[..., Any], args: Any, kwargs: Any, sender: Any) -> 
     with template.recorded() as rows:
         result = sender(args, kwargs)
     conf: Any = task.app.conf
+    policy = cast("FlaskCelery", task.app).policy
     store = learned = None
     if len(rows) == 1 and rows[0][1].task_id == result.id and _may_be_learned(task):
         store, row = rows[0]
@@ -136,7 +140,8 @@ def send_learning(task: Task[..., Any], args: Any, kwargs: Any, sender: Any) -> 
         store=store if learned else None,
         template=learned,
         serializer=task.serializer or conf.task_serializer,
-        maxlevels=conf.task_repr_maxlevels,
+        harmless=policy.harmless,
+        shows_arguments=policy.show_arguments,
         ignore_result=task.ignore_result,
         settings=dict(conf.changes),
         sources=len(conf.maps),
@@ -235,6 +240,7 @@ def _may_be_learned(task: Task[..., Any]) -> bool:
     return (
         not (app.conf.task_always_eager or app.conf.task_send_sent_event)
         and type(app.amqp) is FlaskAMQP
+        and not app.policy.signing_keys
         and all(isinstance(route, MapRoute) for route in app.amqp.routes)
         and kind.shadow_name is celery.Task.shadow_name
         and kind._dump_pydantic_arguments is None
@@ -254,21 +260,3 @@ def _checked(task: Task[..., Any], args: Any, kwargs: Any) -> tuple[Any, Any]:
     if not isinstance(args, (list, tuple)) or not isinstance(kwargs, Mapping):
         raise TypeError
     return args, kwargs
-
-
-def _repr(args: Sequence[Any], maxlevels: int) -> str:
-    """What :func:`saferepr` says of positional arguments, faster for what is often passed."""
-    if type(args) is tuple and len(args) <= 8:
-        parts = []
-        for value in args:
-            kind = type(value)
-            if kind is str and len(value) <= _SHORT:
-                quoted = value.replace("'", "\\'")
-                parts.append(f"'{quoted}'")
-            elif kind in _NUMBERS:
-                parts.append(str(value))
-            else:
-                break
-        else:
-            return f"({parts[0]},)" if len(parts) == 1 else f"({', '.join(parts)})"
-    return saferepr(args, FlaskAMQP.argsrepr_maxsize, maxlevels)

@@ -24,7 +24,7 @@ from .broker import run_queries
 from .broker.conditions import NotPutError
 from .errors import RecordsUnavailableError
 from .operations.sources import embedded_store
-from .records import description, gate_queries, write_queries
+from .records import description, gate_queries, task_queries, write_queries
 from .records.recording import LONGEST_ARGUMENTS
 from .urls import records_url
 
@@ -115,6 +115,11 @@ class Recorder:
             self._write(values)
         else:
             self._write_if(values, condition)
+
+    def not_sent(self, task_id: str) -> None:
+        """A task that was about to be sent was refused, and is no task."""
+        if self.is_needed:
+            self._do(task_id, lambda db: task_queries.delete_unsent(db, task_id))
 
     def began(self, request: Any, *, again: bool, limit: int) -> Standing | None:
         """A worker begins a task: record that, unless it is not to run.

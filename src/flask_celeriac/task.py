@@ -23,7 +23,7 @@ from .worker import admission, limiting
 from .worker.sessions import give_back
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 
     from celery.app.task import Context
     from celery.local import Proxy
@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from werkzeug.local import LocalProxy
 
     from .limits import Limit, Rate, Unique
+
+    Redact = (
+        Collection[str] | Callable[[list[Any], dict[str, Any]], tuple[list[Any], dict[str, Any]]]
+    )
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -80,11 +84,16 @@ class Task(celery.Task[P, R]):
     #: How many of its runs may be cut off by the death of their process until it is a dead letter,
     #: 0 for any number; None is what ``CELERIAC_MAX_ATTEMPTS`` says.
     max_attempts: int | None = None
+    #: Which arguments nobody is shown: names of parameters, or a function that is given the
+    #: positional and the keyword arguments and returns what may be shown of them.
+    redact: Redact = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         # Made synchronous here rather than where it is called: Celery wraps `run` for
         # `autoretry_for`, which has to see what the body raises.
         super().__init_subclass__(**kwargs)
+        if inspect.isfunction(redact := cls.__dict__.get("redact")):
+            cls.redact = staticmethod(redact)
         run = cls.__dict__.get("run")
         body = run.__func__ if isinstance(run, staticmethod) else run
         if inspect.iscoroutinefunction(body):

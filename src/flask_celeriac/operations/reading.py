@@ -7,8 +7,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from .. import states
-from ..config_mask import mask
+from .. import redaction, states
 from ..records import description
 from ..records.task_record import TaskRecord
 
@@ -96,10 +95,7 @@ def shown(
     raw = arguments_in(text)
     if raw is None:
         return None, None
-    args, kwargs = raw
-    names = _parameters(app, name)
-    masked = [mask(value, key) for value, key in zip(args, names, strict=False)]
-    return masked + [mask(value) for value in args[len(masked) :]], mask(kwargs)
+    return redaction.shown(app, name, *raw)
 
 
 def arguments_in(text: str | None) -> tuple[list[Any], dict[str, Any]] | None:
@@ -116,16 +112,3 @@ def arguments_in(text: str | None) -> tuple[list[Any], dict[str, Any]] | None:
     if not isinstance(args, (list, tuple)) or not isinstance(kwargs, dict):
         return None
     return list(args), kwargs
-
-
-def _parameters(app: FlaskCelery, name: str | None) -> list[str]:
-    """The names of a task's positional parameters, as far as it is known here."""
-    task = app.tasks.get(name) if name else None
-    if task is None:
-        return []
-    import inspect
-
-    try:
-        return list(inspect.signature(task.run).parameters)
-    except (TypeError, ValueError):
-        return []

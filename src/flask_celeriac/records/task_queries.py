@@ -233,6 +233,12 @@ def delete_task(connection: Connection, task_id: str) -> bool:
     return True
 
 
+def delete_unsent(connection: Connection, task_id: str) -> None:
+    """Forget a task that has not begun, and never will."""
+    waiting = record.c.state.in_((states.QUEUED, states.SCHEDULED))
+    connection.execute(delete(record).where(and_(record.c.task_id == task_id, waiting)))
+
+
 def prune(connection: Connection, state: str, before: float, batch: int) -> int:
     """Delete up to ``batch`` records that ended in this state before a moment.
 

@@ -78,6 +78,8 @@ class FlaskCelery(Celery[Any]):
         self.steps["worker"].add("flask_celeriac.worker.scheduled:Scheduled")
         self.steps["worker"].add("flask_celeriac.worker.revoked:Revoked")
         self.steps["worker"].add("flask_celeriac.worker.slots:Slots")
+        self.steps["worker"].add("flask_celeriac.worker.ends:Ends")
+        self.steps["worker"].add("flask_celeriac.worker.reconciler:Reconciler")
         #: The process whose database connections are the application's.
         self.pid = os.getpid()
         #: The tasks of which it was said that a date is too far away for the broker.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 import celery
 import flask
 from celery.app import pop_current_task, push_current_task
+from celery.exceptions import Ignore
 from celery.utils.time import get_exponential_backoff_interval
 from flask.globals import app_ctx
 from kombu.exceptions import EncodeError
@@ -135,6 +136,9 @@ class Task(celery.Task[P, R]):
                 return self.run(*args, **kwargs)
             with context:
                 return self.run(*args, **kwargs)
+        except Ignore:
+            admission.leave(self, request)
+            raise
         finally:
             progress.finish(self, request)
             app: Any = self.app

@@ -44,6 +44,13 @@ def admit(task: Any, request: Any) -> None:
         _turn_away(task, request, standing)
 
 
+def leave(task: Any, request: Any) -> None:
+    """Record that a run has ended without a state, as the task wished."""
+    recorder = getattr(task.app, "recorder", None)
+    if recorder is not None and recorder.is_needed:
+        recorder.left(request)
+
+
 def may_have_come_before(request: Any) -> bool:
     """Whether a message of this task may have been here before, so that it may have ended."""
     delivery = request.delivery_info

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from celery import chain, group
+from celery.beat import Scheduler
 from flask import Flask
 
 from flask_celeriac import Celeriac, ConfigError, Unique, operations, uniqueness
@@ -164,6 +165,13 @@ def test_for_a_period(app: Flask, celery: Any) -> None:
         wait_for(lambda: operations.show(celery, kept.id).ended, "the other's end")
         wait_for(celery.ledger.forget, "a key of nobody")
     assert rarely.delay().id == kept.id
+
+
+def test_a_schedule_entry_whose_last_run_goes_on(celery: Any) -> None:
+    beat = Scheduler(celery, lazy=True)
+    entry = beat.Entry(name="often", task="unique.by_name", schedule=1, args=(1,), app=celery)
+    ids = {beat.apply_async(entry, advance=False).id for _ in range(2)}
+    assert len(ids) == 1
 
 
 CALLERS = """

@@ -66,7 +66,7 @@ def _put_off(app: FlaskCelery, sources: Sources, task: TaskRecord) -> list[Reaso
         return []
     limit: Any = known.concurrency
     key = None if limit is None else app.ledger.in_line(task.id)
-    if key is not None:
+    if limit is not None and key is not None:
         text = f"{app.ledger.slots_taken(key)} of {limit.at_once} run"
         return [Reason("limit", f"It waits for a place in its concurrency limit: {text}.")]
     if known.rate is None or task.state not in (states.SCHEDULED, states.RETRYING):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 import celery
 import flask
 from celery.app import pop_current_task, push_current_task
+from celery.exceptions import Ignore
 from celery.utils.time import get_exponential_backoff_interval
 from flask.globals import app_ctx
 from kombu.exceptions import EncodeError
@@ -115,15 +116,16 @@ class Task(celery.Task[P, R]):
                 return super().__call__(*args, **kwargs)
         request._protected = 1
         request.__dict__[STARTED] = time.time()
-        held = limiting.enter(self, request) if self.limited and not request.is_eager else None
+        held = None if request.is_eager else admission.admit(self, request)
+        context = self._context(request)
         try:
-            if not request.is_eager:
-                admission.admit(self, request)
-            context = self._context(request)
             if context is None:
                 return self.run(*args, **kwargs)
             with context:
                 return self.run(*args, **kwargs)
+        except Ignore:
+            admission.leave(self, request)
+            raise
         finally:
             progress.finish(self, request)
             app: Any = self.app

@@ -127,11 +127,9 @@ class Task(celery.Task[P, R]):
                 return super().__call__(*args, **kwargs)
         request._protected = 1
         request.__dict__[STARTED] = time.time()
-        held = limiting.enter(self, request) if self.limited and not request.is_eager else None
+        held = None if request.is_eager else admission.admit(self, request)
+        context = self._context(request)
         try:
-            if not request.is_eager:
-                admission.admit(self, request)
-            context = self._context(request)
             if context is None:
                 return self.run(*args, **kwargs)
             with context:

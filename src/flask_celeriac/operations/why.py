@@ -64,9 +64,10 @@ def _put_off(app: FlaskCelery, sources: Sources, task: TaskRecord) -> list[Reaso
     known: Any = app.tasks.get(task.name) if task.name else None
     if known is None or not getattr(known, "limited", False):
         return []
-    key = app.ledger.in_line(task.id) if known.concurrency is not None else None
-    if key is not None:
-        text = f"{app.ledger.slots_taken(key)} of {known.concurrency.at_once} run"
+    limit: Any = known.concurrency
+    key = None if limit is None else app.ledger.in_line(task.id)
+    if limit is not None and key is not None:
+        text = f"{app.ledger.slots_taken(key)} of {limit.at_once} run"
         return [Reason("limit", f"It waits for a place in its concurrency limit: {text}.")]
     if known.rate is None or task.state not in (states.SCHEDULED, states.RETRYING):
         return []

@@ -18,6 +18,7 @@ from kombu.exceptions import EncodeError
 
 from . import arguments, progress, publishing, url_base
 from .records.description import STARTED
+from .worker import lost
 from .worker.sessions import give_back
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from celery.result import AsyncResult
     from flask.ctx import AppContext
     from werkzeug.local import LocalProxy
+
+    from .celery_app import FlaskCelery
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -91,6 +94,8 @@ class Task(celery.Task[P, R]):
                 return super().__call__(*args, **kwargs)
         request._protected = 1
         request.__dict__[STARTED] = time.time()
+        if lost.may_follow_one(request) and not request.is_eager:
+            lost.note(cast("FlaskCelery", self.app), request)
         recorder = getattr(self.app, "recorder", None)
         if recorder is not None and recorder.is_needed and not request.is_eager:
             recorder.started(request)

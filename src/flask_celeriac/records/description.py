@@ -14,6 +14,8 @@ RETRY_OF = "celeriac_retry_of"
 REQUEST_ID = "celeriac_request_id"
 TRACE_ID = "celeriac_trace_id"
 SCHEDULE = "celeriac_schedule"
+#: How many runs of a message were cut off by the death of their process, where the broker knows.
+CRASHES = "celeriac_crashes"
 
 #: The attribute of a request that says when its task's body began, in seconds since the epoch.
 STARTED = "celeriac_started"

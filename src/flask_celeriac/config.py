@@ -43,6 +43,7 @@ class CeleriacOptions:
     :param url_base: the URL of the application's root, without a slash at its end.
     :param keep_succeeded: days the record of a task that succeeded is kept for; 0 is for ever.
     :param keep_others: the same for a task that ended otherwise.
+    :param outbox: ``"on_commit"`` or ``"always"``.
     :param config_file: the absolute path of the file that was read.
 
     .. versionadded:: 0.1
@@ -53,6 +54,7 @@ class CeleriacOptions:
     url_base: str | None = None
     keep_succeeded: float = 7
     keep_others: float = 30
+    outbox: str = "on_commit"
     config_file: str | None = None
 
 

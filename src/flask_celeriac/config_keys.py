@@ -11,7 +11,7 @@ from typing import Any
 #: Our own keys, without the ``CELERIAC_`` in front.
 OWN_KEYS = (
     *("durability", "database", "url_base", "keep_succeeded", "keep_others"),
-    "config_file",
+    *("outbox", "config_file"),
 )
 
 # Celery's code reads these, its table of defaults does not have them.

@@ -215,6 +215,7 @@ def own_value(key: str, value: Any, *, where: str) -> Any:
         "url_base": _url_base,
         "keep_succeeded": _days,
         "keep_others": _days,
+        "outbox": _outbox,
     }
     try:
         return checks.get(key, _path)(value)
@@ -222,6 +223,13 @@ def own_value(key: str, value: Any, *, where: str) -> Any:
         # A database's text may hold a password in a place where nobody looks for one.
         shown = "" if key == "database" else f", not {mask(value)!r}"
         raise ConfigError(f"{where}: {why}{shown}") from None
+
+
+def _outbox(value: Any) -> str:
+    text = str(value).strip().lower()
+    if text not in ("on_commit", "always"):
+        raise ValueError("the outbox is used 'on_commit' or 'always'")
+    return text
 
 
 def _durability(value: Any) -> str:

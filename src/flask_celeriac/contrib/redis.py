@@ -10,7 +10,7 @@ from typing import Any
 from celery.backends import redis as _redis
 from redis import exceptions
 
-from .. import patience
+from .. import capturing, patience
 from ..records.unreadable import UnreadableError
 
 #: Celery's stubs know only a part of its backends.
@@ -57,8 +57,20 @@ class _Backend(redis.RedisBackend):  # type: ignore[misc]
 
     def on_task_call(self, producer: Any, task_id: str) -> None:
         """Subscribe to the result of a task that is about to be sent."""
+        if capturing.current() is not None:  # that is done by whoever waits for it
+            return
         with self._saying_so():
             super().on_task_call(producer, task_id)
+
+    def apply_chord(self, header_result_args: Any, body: Any, **kwargs: Any) -> None:
+        """Celery is about to send the members of a chord."""
+        if not capturing.note_chord(header_result_args[0], header_result_args[1]):
+            super().apply_chord(header_result_args, body, **kwargs)
+
+    def set_chord_size(self, group_id: str, chord_size: int) -> None:
+        """Celery has counted the members of a chord."""
+        if not capturing.note_size(group_id, chord_size):
+            super().set_chord_size(group_id, chord_size)
 
     def get(self, key: Any) -> Any:
         """Read a key."""

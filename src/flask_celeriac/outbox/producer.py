@@ -1,0 +1,37 @@
+"""A producer that keeps what it is told to publish."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import kombu
+
+from ..capturing import Capture
+from . import message
+
+
+class CapturingProducer(kombu.Producer):
+    """Takes the place of a producer while a call is captured; speaks to no broker.
+
+    Celery wants a producer to have a connection. This one's is never opened.
+
+    .. versionadded:: 0.1
+    """
+
+    def __init__(self, capture: Capture) -> None:
+        super().__init__(kombu.Connection("memory://"), auto_declare=False)
+        self._capture = capture
+
+    def publish(self, body: Any, **options: Any) -> None:
+        """Keep a message, serialized now.
+
+        :raises kombu.exceptions.EncodeError: the body cannot be serialized
+        """
+        self._capture.messages.append(message.of_publication(body, **options))
+
+
+def capture_for(app: Any) -> Capture:
+    """A new capture, with the producer that fills it."""
+    capture = Capture(app)
+    capture.producer = CapturingProducer(capture)
+    return capture

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+#: The header by which whoever receives a message knows that it may come twice.
+HEADER = "celeriac_outbox"
 #: The attribute of a request whose task's body has ended: what is sent then is Celery's.
 OVER = "celeriac_over"
 

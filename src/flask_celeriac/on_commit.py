@@ -66,7 +66,9 @@ class OnCommit:
         """Whether a plain call made now is kept until a commit."""
         if capturing.current() is not None:
             return True
-        return self._always and _is_in_body(self._app) and transactions.in_transaction(self._session)
+        return (
+            self._always and _is_in_body(self._app) and transactions.in_transaction(self._session)
+        )
 
     def send(self, call: Callable[[], T], session: Any = None) -> T:
         """Let a call write what it would publish.
@@ -185,9 +187,12 @@ class OnCommit:
         engine = self.find_engine()
         if engine is None:
             return None
-        with fork_gate.held(), engine.connect() as connection:
-            found = queries.has_table(connection)
-        return self.relay(engine) if found else None
+        if engine not in self._made:
+            with fork_gate.held(), engine.connect() as connection:
+                if not queries.has_table(connection):
+                    return None
+            self._made.add(engine)
+        return self.relay(engine)
 
     def _announce(self, messages: Sequence[Message]) -> None:
         if self._app.recorder.is_needed:

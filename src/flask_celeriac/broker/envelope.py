@@ -48,8 +48,20 @@ def pack(queue: str, message: dict[str, Any], priority: int, ttl: float | None) 
         _expires(None if headers.get("expires") else properties.get("expiration"), ttl, now),
         now,
         text,
-        message["body"],
+        _body(message),
     )
+
+
+def _body(message: dict[str, Any]) -> str | bytes | None:
+    """The body, as text where it is one: so it can be read by who looks into the queue."""
+    body: str | bytes | None = message["body"]
+    if (
+        isinstance(body, bytes)
+        and message["content-encoding"] == "utf-8"
+        and "compression" not in message["headers"]
+    ):
+        return body.decode()
+    return body
 
 
 def _expires(expiration: Any, ttl: float | None, now: float) -> float | None:

@@ -5,6 +5,7 @@ Each takes the application's Celery first, and gives and takes plain data.
 
 from .bulk import VERBS, Outcome, apply_to_each, apply_to_many, count_allowed
 from .listing import Count, Page, count, list_tasks
+from .outbox import DeadMessage, discard_dead, list_dead, retry_dead
 from .queues import Queue, list_queues, pause, resume
 from .tasks import (
     attempts,
@@ -24,6 +25,7 @@ from .workers import Worker, list_workers
 __all__ = [
     "VERBS",
     "Count",
+    "DeadMessage",
     "Outcome",
     "Page",
     "Queue",
@@ -35,7 +37,9 @@ __all__ = [
     "count",
     "count_allowed",
     "discard",
+    "discard_dead",
     "is_unknown",
+    "list_dead",
     "list_queues",
     "list_tasks",
     "list_workers",
@@ -43,6 +47,7 @@ __all__ = [
     "prune",
     "resume",
     "retry",
+    "retry_dead",
     "revoke",
     "show",
     "start",

@@ -12,7 +12,7 @@ from ..errors import TaskStateError, UnknownTaskError, UnknownTaskNameError
 from ..records import task_queries, write_queries
 from ..records.recording import LONGEST_ARGUMENTS
 from ..records.task_record import Attempt, TaskRecord
-from . import reading
+from . import outbox, reading
 from .listing import LARGEST_PAGE
 from .sources import Sources, embedded_store, sources_of
 
@@ -33,6 +33,17 @@ def show(app: FlaskCelery, task_id: str) -> TaskRecord:
     :raises UnknownTaskError: nothing is
     :raises RecordsDisabledError: nothing is recorded
     """
+    found = _show(app, task_id)
+    if found is None and app.on_commit is not None:
+        row = outbox.find(app, task_id)
+        # It may have been published between the two.
+        found = _show(app, task_id) if row is None else outbox.as_task(app, row)
+    if found is None:
+        raise UnknownTaskError(f"There is no task {task_id!r}: {_WHY_UNKNOWN}")
+    return found
+
+
+def _show(app: FlaskCelery, task_id: str) -> TaskRecord | None:
     sources = sources_of(app)
     message = None
     # In this order: a task is recorded before it leaves the queue.
@@ -41,9 +52,7 @@ def show(app: FlaskCelery, task_id: str) -> TaskRecord:
             message = queue_queries.find_message(db, task_id)
     recorded = _find_record(app, sources, task_id)
     if recorded is None:
-        if message is None:
-            raise UnknownTaskError(f"There is no task {task_id!r}: {_WHY_UNKNOWN}")
-        return reading.of_message(app, message)
+        return None if message is None else reading.of_message(app, message)
     return (
         recorded if message is None else reading.merged(reading.of_message(app, message), recorded)
     )
@@ -195,6 +204,7 @@ def _record_revoked(app: FlaskCelery, sources: Sources, task: TaskRecord) -> Non
             values["arguments"] = body
     with sources.engine.begin() as connection:
         write_queries.write(connection, {"task_id": task.id, **values, **ended})
+    outbox.take_back(app, task.id)
     if sources.queue is not None:
         with sources.queue.transaction() as db:
             queue_queries.remove(db, task.id)
@@ -286,8 +296,15 @@ def is_unknown(app: FlaskCelery, task_id: str) -> bool:
     backend = app.backend
     if not isinstance(backend, Backend) or not _leave_traces(app):
         return False
-    # In this order: a task is recorded before it leaves the queue.
-    return in_queue(store.file, task_id) is False and not backend.has_record(task_id)
+
+    def is_nowhere() -> bool:
+        # In this order: a task is recorded before it leaves the queue.
+        return in_queue(store.file, task_id) is False and not backend.has_record(task_id)
+
+    if not is_nowhere():
+        return False
+    # It may have been published between the two.
+    return app.on_commit is None or (outbox.find(app, task_id) is None and is_nowhere())
 
 
 def _leave_traces(app: FlaskCelery) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from .. import states
 from ..broker import task_queries as queue_queries
 from ..records import task_queries
 from ..records.task_record import TaskRecord, iso
+from . import outbox
 from .listing import COUNT_CAP
 from .sources import Sources, sources_of
 from .tasks import show
@@ -23,7 +25,7 @@ class Reason:
     """One reason why a task has not been begun.
 
     :param code: one word for programs: ``ended``, ``running``, ``eta``, ``retrying``, ``paused``,
-        ``no_worker``, ``unknown_name``, ``rate_limit``, ``ahead``, ``next``
+        ``outbox``, ``no_worker``, ``unknown_name``, ``rate_limit``, ``ahead``, ``next``
     :param text: a sentence for people, with the remedy where there is one
     """
 
@@ -43,7 +45,7 @@ def why(app: FlaskCelery, task_id: str) -> list[Reason]:
     if task.state == states.RUNNING:
         return [Reason("running", f"It does not wait: {task.worker or 'a worker'} runs it.")]
     sources = sources_of(app)
-    reasons = []
+    reasons = _in_outbox(app, task)
     if task.state == states.SCHEDULED:
         reasons.append(Reason("eta", f"Its time has not come: it may run from {iso(task.eta)} on."))
     elif task.state == states.RETRYING:
@@ -55,6 +57,17 @@ def why(app: FlaskCelery, task_id: str) -> list[Reason]:
     reasons += paused or _workers(task, list_workers(app))
     reasons += _limited(app, task)
     return reasons + _others(sources, task, alone=not reasons)
+
+
+def _in_outbox(app: FlaskCelery, task: TaskRecord) -> list[Reason]:
+    row = None if app.on_commit is None else outbox.find(app, task.id)
+    if row is None:
+        return []
+    waited = max(0, round(time.time() - row.created))
+    why = f"the last attempt to send it said: {row.error}" if row.error else (
+        "a worker or `flask celery relay` sends it, unless whoever wrote it is about to"
+    )  # fmt: skip
+    return [Reason("outbox", f"It waits in the outbox, written {waited} s ago: {why}.")]
 
 
 def _paused(sources: Sources, task: TaskRecord) -> list[Reason]:

@@ -12,8 +12,8 @@ from kombu.compression import compress
 from kombu.serialization import dumps as serialize
 from kombu.utils.json import dumps, loads
 
-#: The header by which whoever receives a message knows that it may come twice.
-HEADER = "celeriac_outbox"
+from ..capturing import HEADER
+
 _VERSION = 1
 #: Options of a publication that mean nothing any more when it is made up for.
 _OF_THE_CALL = ("retry", "retry_policy", "timeout", "confirm_timeout", "mandatory", "immediate")

@@ -55,9 +55,7 @@ def any_due(connection: Connection, now: float) -> bool:
     return connection.execute(due).first() is not None
 
 
-def claim(
-    connection: Connection, owner: str, now: float, until: float, limit: int
-) -> list[Row]:
+def claim(connection: Connection, owner: str, now: float, until: float, limit: int) -> list[Row]:
     """Take the oldest messages that may be taken, which nobody else gets for a time.
 
     :param until: when others may take them
@@ -74,8 +72,8 @@ def claim(
     ids = list(connection.execute(oldest).scalars())
     if not ids:
         return []
-    mine = update(outbox).where(outbox.c.id.in_(ids), free)
-    connection.execute(mine.values(owner=owner, due=until))
+    taken = update(outbox).where(outbox.c.id.in_(ids), free)
+    connection.execute(taken.values(owner=owner, due=until))
     return owned(connection, ids, owner, now)
 
 

@@ -38,7 +38,15 @@ ATTEMPTS = 10
 FIRST_PAUSE, LONGEST_PAUSE = 2.0, 600.0
 _LONGEST_ERROR = 500
 #: What Redis says of itself, not of a message.
-_OF_THE_SERVER = ("OOM", "READONLY", "LOADING", "MASTERDOWN", "NOREPLICAS", "MISCONF", "CLUSTERDOWN")
+_OF_THE_SERVER = (
+    "OOM",
+    "READONLY",
+    "LOADING",
+    "MASTERDOWN",
+    "NOREPLICAS",
+    "MISCONF",
+    "CLUSTERDOWN",
+)
 
 logger = logging.getLogger(__name__)
 

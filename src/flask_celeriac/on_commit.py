@@ -137,7 +137,7 @@ class OnCommit:
             )
         ids = queries.add(connection, rows)
         written = transactions.Written(
-            transactions.innermost(session), connection.engine, ids, self._committed, self._dropped
+            transactions.innermost(session), connection.engine, ids, self._ended, self._dropped
         )
         transactions.remember(session, written)
 
@@ -152,13 +152,22 @@ class OnCommit:
             )
         self._made.add(connection.engine)
 
-    def _committed(self, engine: Engine, ids: list[int]) -> None:
+    def _ended(self, engine: Engine, ids: list[int], certain: bool) -> None:
         relay = self._relays.get(engine) or self._relays.setdefault(engine, self.relay(engine))
-        job = functools.partial(_send_now, relay, ids, self._owner)
         if transactions.is_private(engine):  # nobody else can
-            job()
+            self._send_now(relay, ids, certain)
         else:
-            courier.do(job)
+            courier.do(functools.partial(self._send_now, relay, ids, certain))
+
+    def _send_now(self, relay: Relay, ids: list[int], certain: bool) -> None:
+        turn = relay.send(ids, self._owner)
+        if turn.out_of_reach:
+            logger.warning(
+                "The broker is out of reach: %d messages wait in the outbox for a relay (%s)",
+                turn.taken - turn.published - turn.failed, turn.out_of_reach,
+            )  # fmt: skip
+        if not certain and turn.taken < len(ids):
+            self._dropped(len(ids) - turn.taken)
 
     def _dropped(self, number: int) -> None:
         level = logging.WARNING if self._always else logging.DEBUG
@@ -203,15 +212,6 @@ class OnCommit:
     def _bury(self, row: queries.Row, reason: str) -> None:
         if row.task_id is not None:
             self._app.recorder.given_up(row.task_id, row.task, row.queue, row.created, reason)
-
-
-def _send_now(relay: Relay, ids: list[int], owner: str) -> None:
-    turn = relay.send(ids, owner)
-    if turn.out_of_reach:
-        logger.warning(
-            "The broker is out of reach: %d messages wait in the outbox for a relay (%s)",
-            turn.taken - turn.published - turn.failed, turn.out_of_reach,
-        )  # fmt: skip
 
 
 def _is_own_way(options: dict[str, Any]) -> bool:

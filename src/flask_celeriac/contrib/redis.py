@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
+from weakref import WeakValueDictionary
 
 from celery.backends import redis as _redis
 from redis import exceptions
@@ -61,6 +62,31 @@ class _Backend(redis.RedisBackend):  # type: ignore[misc]
             return
         with self._saying_so():
             super().on_task_call(producer, task_id)
+
+    @cached_property
+    def _unsubscribed(self) -> WeakValueDictionary[int, Any]:
+        """The results of captured tasks, by their identity, until somebody waits for them."""
+        return WeakValueDictionary()
+
+    def add_pending_result(
+        self, result: Any, weak: bool = False, start_drainer: bool = True
+    ) -> Any:
+        """Subscribe to a result; to one that is not sent yet when somebody waits for it."""
+        if capturing.current() is None:
+            return super().add_pending_result(result, weak=weak, start_drainer=start_drainer)
+        self._unsubscribed[id(result)] = result
+        return result
+
+    def iter_native(self, result: Any, no_ack: bool = True, **kwargs: Any) -> Any:
+        """Wait for the results of a group."""
+        self._subscribe(result)
+        return super().iter_native(result, no_ack=no_ack, **kwargs)
+
+    def _subscribe(self, result: Any) -> None:
+        if self._unsubscribed.pop(id(result), None) is not None:
+            self.add_pending_result(result, weak=True)
+        for member in getattr(result, "results", None) or ():
+            self._subscribe(member)
 
     def apply_chord(self, header_result_args: Any, body: Any, **kwargs: Any) -> None:
         """Celery is about to send the members of a chord."""

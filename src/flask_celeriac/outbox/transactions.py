@@ -31,14 +31,15 @@ class Written:
 
     :param transaction: the innermost one, a savepoint perhaps
     :param engine: where they are
-    :param committed: told of the numbers of the messages once all is committed
-    :param dropped: told how many will not be sent
+    :param ended: told of the numbers of the messages when the outermost transaction has ended, and
+        whether it is certain that it was committed
+    :param dropped: told how many are certainly not sent
     """
 
     transaction: Any
     engine: Engine
     ids: list[int]
-    committed: Callable[[Engine, list[int]], None]
+    ended: Callable[[Engine, list[int], bool], None]
     dropped: Callable[[int], None]
 
 
@@ -159,30 +160,31 @@ def _begin_before(connection: Connection, name: str | None) -> None:
 def _after_commit(session: Session) -> None:
     if session.in_nested_transaction():  # SQLAlchemy calls a savepoint's release a commit
         return
+    _tell(session, certain=True)
+
+
+def _tell(session: Session, *, certain: bool) -> None:
     for written in session.info.pop(_KEY, ()):
         with _logged():
-            written.committed(written.engine, written.ids)
+            written.ended(written.engine, written.ids, certain)
 
 
 def _after_soft_rollback(session: Session, previous: Any) -> None:
-    if not previous.nested or _KEY not in session.info:
-        return
     kept = []
-    for written in session.info[_KEY]:
+    for written in session.info.pop(_KEY, ()):
         if previous in _with_parents(written.transaction):
             with _logged():
                 written.dropped(len(written.ids))
         else:
             kept.append(written)
-    session.info[_KEY] = kept
+    if kept:
+        session.info[_KEY] = kept
 
 
 def _after_transaction_end(session: Session, transaction: Any) -> None:
-    if transaction.parent is not None:
-        return
-    for written in session.info.pop(_KEY, ()):
-        with _logged():
-            written.dropped(len(written.ids))
+    # The session was closed, or somebody's hook has raised an error before ours was called.
+    if transaction.parent is None:
+        _tell(session, certain=False)
 
 
 def _with_parents(transaction: Any) -> Iterator[Any]:

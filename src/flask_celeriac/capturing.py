@@ -41,8 +41,23 @@ class Capture:
 
 _current: ContextVar[Capture | None] = ContextVar("flask_celeriac_capture", default=None)
 
+_direct: ContextVar[bool] = ContextVar("flask_celeriac_direct", default=False)
+
+#: Whether what is published here is to be published, whatever else is said.
+is_direct = _direct.get
+
 #: The capture that is going on here, None where messages are published.
 current = _current.get
+
+
+@contextmanager
+def directly() -> Iterator[None]:
+    """Let the block's messages be published."""
+    token = _direct.set(True)
+    try:
+        yield
+    finally:
+        _direct.reset(token)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from celery import Celery
 from celery.local import Proxy
 from kombu.exceptions import EncodeError
 
-from . import arguments, due_dates, sending, url_base
+from . import arguments, capturing, due_dates, sending, url_base
 from .errors import NotInitializedError
 
 if TYPE_CHECKING:
@@ -124,6 +124,8 @@ class FlaskCelery(Celery[Any]):
                 )
                 if kept is not None:
                     return kept
+                with capturing.directly():
+                    return self._send_now(name, args, kwargs, *positional, **options)
             return self._send_now(name, args, kwargs, *positional, **options)
         except EncodeError as error:
             task_type = options.get("task_type") or self.tasks.get(name)

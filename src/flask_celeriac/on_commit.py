@@ -66,9 +66,9 @@ class OnCommit:
         """Whether a plain call made now is kept until a commit."""
         if capturing.current() is not None:
             return True
-        return (
-            self._always and _is_in_body(self._app) and transactions.in_transaction(self._session)
-        )
+        if not self._always or capturing.is_direct():
+            return False
+        return _is_in_body(self._app) and transactions.in_transaction(self._session)
 
     def send(self, call: Callable[[], T], session: Any = None) -> T:
         """Let a call write what it would publish.
@@ -95,7 +95,10 @@ class OnCommit:
         """
         capture = capturing.current()
         if capture is None:
-            if _is_own_way(options) or _goes_on(options) or not self.takes_calls:
+            if _is_own_way(options):
+                return None
+            if _goes_on(options) or not self.takes_calls:
+                options.pop("producer", None)  # a group's, which would keep it
                 return None
             return self.send(lambda: self.send_one(call, options))
         if _is_own_way(options):

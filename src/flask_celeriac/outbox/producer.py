@@ -6,7 +6,9 @@ from typing import Any
 
 import kombu
 
+from .. import capturing
 from ..capturing import Capture
+from ..errors import OutboxError
 from . import message
 
 #: Its stubs name every option of a publication, which are of no interest here.
@@ -28,8 +30,11 @@ class CapturingProducer(Producer):  # type: ignore[misc]
     def publish(self, body: Any, **options: Any) -> None:
         """Keep a message, serialized now.
 
+        :raises OutboxError: nobody would write it
         :raises kombu.exceptions.EncodeError: the body cannot be serialized
         """
+        if capturing.current() is not self._capture:
+            raise OutboxError("This producer keeps messages, and is used where nobody takes them")
         self._capture.messages.append(message.of_publication(body, **options))
 
 

@@ -45,10 +45,12 @@ class OutboxMachine(RuleBasedStateMachine):
         self.shop.session.execute(sa.select(orders.c.key)).all()
 
     @precondition(lambda self: len(self.savepoints) < 4)
-    @rule()
-    def begin_nested(self) -> None:
+    @rule(and_write=st.booleans())
+    def begin_nested(self, and_write: bool) -> None:
         self.savepoints.append(self.shop.session.begin_nested())
         self.levels.append([])
+        if and_write:
+            self.write()
 
     @precondition(lambda self: self.savepoints)
     @rule()
@@ -73,6 +75,12 @@ class OutboxMachine(RuleBasedStateMachine):
     def give_up(self, how: str) -> None:
         getattr(self.shop.session, how)()
         self._begin()
+
+    @rule()
+    def release_all_and_give_up(self) -> None:
+        for savepoint in reversed(self.savepoints):
+            savepoint.commit()
+        self.give_up("rollback")
 
     def _begin(self) -> None:
         self.levels, self.savepoints = [[]], []

@@ -91,11 +91,11 @@ def _steer(
     ids = retried or discarded
     verb = operations.retry_dead if retried else operations.discard_dead
     number = verb(app, None if ALL in ids else ids)
-    said = "are sent again" if retried else "discarded"
     if json:
         print_json({"done": number})
     else:
-        click.echo(f"{number:,} {'message' if number == 1 else 'messages'} {said}")
+        some = f"{number:,} {'message' if number == 1 else 'messages'}"
+        click.echo(f"{some} to be sent again" if retried else f"{some} discarded")
     if not number and ALL not in ids:
         raise failure("None of these was given up: `flask celery relay --dead` lists them", REFUSED)
 

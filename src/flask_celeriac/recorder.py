@@ -242,6 +242,50 @@ class Recorder:
 
         self._do(task_id, write)
 
+    def relayed(self, headers: dict[str, Any], queue: str | None, arguments: str | None) -> None:
+        """A message that was made before is about to be sent.
+
+        :param arguments: its body, where that is a text
+        """
+        now = time.time()
+        eta, retries = description.moment_of(headers.get("eta")), headers.get("retries") or 0
+        waiting = states.RETRYING if retries else states.SCHEDULED
+        lineage = {"group_id": headers.get("group"), **headers}
+        values = {
+            "task_id": headers["id"],
+            "state": waiting if eta is not None and eta > now else states.QUEUED,
+            "name": headers.get("task"),
+            "queue": queue,
+            "attempts": retries or None,
+            "arguments": arguments,
+            "created": now,
+            "eta": eta,
+            "updated": now,
+            **_lineage(headers["id"], lineage),
+            **description.of_headers(headers),
+        }
+        self._write(values)
+
+    def given_up(
+        self, task_id: str, name: str | None, queue: str | None, created: float, reason: str
+    ) -> None:
+        """A message that was made before cannot be sent, whatever is tried."""
+        now = time.time()
+        kind, _, said = reason.partition(": ")
+        values = {
+            "task_id": task_id,
+            "state": states.DEAD,
+            "status": celery_states.REJECTED,
+            "name": name,
+            "queue": queue,
+            "created": created,
+            "finished": now,
+            "updated": now,
+            "error_type": kind,
+            "error_message": f"It cannot be sent: {said or kind}",
+        }
+        self._write(values)
+
     def _queue(self, name: str, args: Any, kwargs: Any, options: dict[str, Any]) -> str | None:
         keys = ("queue", "routing_key", "exchange")
         wanted: dict[str, Any] = {key: options[key] for key in keys if key in options}

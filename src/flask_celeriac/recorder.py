@@ -101,11 +101,10 @@ class Recorder:
     def _write(self, values: dict[str, Any]) -> None:
         if self._url is None or time.monotonic() < self._rests_until:
             return
-        from .database import engine_for
+        from . import brief
 
         try:
-            with engine_for(self._url).begin() as connection:
-                write_queries.write(connection, values)
+            brief.write(self._url, lambda connection: write_queries.write(connection, values))
         except Exception as error:  # noqa: BLE001 - a task is worth more than its record
             self._rests_until = time.monotonic() + REST
             logger.warning("Task %s cannot be recorded just now: %s", values["task_id"], error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -313,6 +314,13 @@ def test_a_paused_queue(app: Flask, celery: Any) -> None:
         assert operations.resume(celery, "ops")
         in_state(celery, task_id, "succeeded")
     assert not operations.resume(celery, "ops")
+
+
+def test_many_who_pause_a_queue_at_once(celery: Any) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        paused = list(pool.map(lambda _: operations.pause(celery, "crowd"), range(8)))
+    assert paused.count(True) == 1
+    assert operations.resume(celery, "crowd")
 
 
 def test_why_a_task_waits(celery: Any) -> None:

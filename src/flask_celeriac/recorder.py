@@ -317,11 +317,10 @@ class Recorder:
         """Do something in a transaction; False where the database cannot be used."""
         if self._records is None or time.monotonic() < self._rests_until:
             return False
-        from .database import engine_for
+        from . import brief
 
         try:
-            with engine_for(self._records).begin() as connection:
-                work(connection)
+            brief.write(self._records, work)
         except Exception as error:  # noqa: BLE001 - a task is worth more than its record
             self._rests_until = time.monotonic() + REST
             logger.warning("Task %s cannot be recorded just now: %s", task_id, error)

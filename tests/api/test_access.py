@@ -145,6 +145,19 @@ def test_keys_of_different_people_have_nothing_to_do_with_each_other(make: Make)
 # --- rate limits --------------------------------------------------------------------------------
 
 
+def test_a_key_shows_nobody_the_task_of_somebody_else(make: Make) -> None:
+    """Where keys are shared, as nobody says who asks."""
+    mine = []
+    api = make(owns=lambda task: task.id in mine)
+    headers = {"Idempotency-Key": "shared"}
+    first = api("POST", START, {}, headers=headers)
+    assert first.status_code == 202
+    assert api("POST", START, {}, headers=headers).status_code == 404
+    assert first.json is not None
+    mine.append(first.json["id"])
+    assert api("POST", START, {}, headers=headers).status_code == 202
+
+
 def test_who_asks_too_often_is_told_when_to_ask_again(make: Make) -> None:
     api = make(limit=lambda verb: 2.5 if verb == "start" else None)
     response = api("POST", START, {})
@@ -171,6 +184,14 @@ SITE = "http://localhost"
         ({"Cookie": "session=1", "Origin": SITE}, 202),
         ({"Cookie": "session=1", "Origin": "null"}, 403),
         ({"Cookie": "session=1", "Origin": "http://localhost.elsewhere.example"}, 403),
+        # Browsers add passwords by themselves, too; programs say nothing of sites.
+        ({"Authorization": "Basic YTpi"}, 202),
+        ({"Authorization": "Basic YTpi", "Origin": SITE}, 202),
+        ({"Authorization": "Basic YTpi", "Sec-Fetch-Site": "same-origin"}, 202),
+        ({"Authorization": "Basic YTpi", "Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Authorization": "Basic YTpi", "Origin": "http://elsewhere.example"}, 403),
+        ({"Authorization": "Negotiate YTpi", "Origin": "null"}, 403),
+        ({"Authorization": "Bearer 1", "Origin": "http://elsewhere.example"}, 202),
     ],
 )
 def test_a_session_is_used_by_its_own_site_only(

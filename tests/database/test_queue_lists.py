@@ -131,9 +131,26 @@ def test_counts_and_lists_agree_and_are_bounded(
     monkeypatch.setattr(task_queries, "SCAN", 50)
     for chosen in (Filter(name="none"), Filter(name="shop.one", created_after=NOW)):
         assert task_queries.count_messages(db, chosen, 1000) <= 50
+    # Nothing is left out where a search goes on, also among tasks of one moment.
+    db.execute("UPDATE message SET created = 7.0 WHERE queue = 'night'")
+    for chosen in (Filter(queue="night"), Filter(states=states.OPEN, queue="mail"), Filter()):
+        expected = task_queries.count_messages(db, chosen, 1000)
+        assert len(all_pages(db, chosen)) == expected
     # What workers have is found, though it is the oldest.
     running, _ = task_queries.list_messages(db, Filter(states=(states.RUNNING,)), None, 20)
     assert len(running) == 20
     second = (running[-1].created, running[-1].task_id)
     more, _ = task_queries.list_messages(db, Filter(states=(states.RUNNING,)), second, 20)
     assert len({m.id for m in (*running, *more)}) == 40
+
+
+def all_pages(db: apsw.Connection, chosen: Filter) -> set[str]:
+    found: set[str] = set()
+    after: tuple[float, str] | None = None
+    while True:
+        page, reached = task_queries.list_messages(db, chosen, after, 7)
+        assert not found & {message.task_id for message in page}
+        found |= {message.task_id for message in page}
+        if reached is None and len(page) < 7:
+            return found
+        after = reached if len(page) < 7 else (page[-1].created, page[-1].task_id)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -53,6 +55,20 @@ def fail(number: int) -> None:
 @celeriac.task(name="ops.again", autoretry_for=(KeyError,), max_retries=1, default_retry_delay=0)
 def again() -> None:
     raise KeyError("k")
+
+
+@celeriac.task(name="ops.limited", rate_limit="1/h")
+def limited() -> None:
+    """May not begin often."""
+
+
+#: The worker is a thread of the test's process: its task goes on when the test says so.
+go_on = threading.Event()
+
+
+@celeriac.task(name="ops.held")
+def held() -> None:
+    assert go_on.wait(60)
 
 
 @pytest.fixture(scope="module", params=SYSTEMS, ids=lambda system: system[0])
@@ -300,6 +316,13 @@ def test_a_paused_queue(app: Flask, celery: Any) -> None:
     assert not operations.resume(celery, "ops")
 
 
+def test_many_who_pause_a_queue_at_once(celery: Any) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        paused = list(pool.map(lambda _: operations.pause(celery, "crowd"), range(8)))
+    assert paused.count(True) == 1
+    assert operations.resume(celery, "crowd")
+
+
 def test_why_a_task_waits(celery: Any) -> None:
     def codes(task_id: str) -> list[str]:
         return [reason.code for reason in operations.why(celery, task_id)]
@@ -310,6 +333,50 @@ def test_why_a_task_waits(celery: Any) -> None:
     assert codes(far) == ["eta", "no_worker"]
     if celery.conf.broker_url.startswith("celeriac"):
         assert codes(add.delay(2, 2).id) == ["no_worker", "ahead"]
+
+
+def test_why_a_task_waits_while_a_worker_is_there(app: Flask, celery: Any) -> None:
+    def codes(task_id: str) -> set[str]:
+        return {reason.code for reason in operations.why(celery, task_id)}
+
+    go_on.clear()
+    one_at_a_time = {"concurrency": 1, "prefetch_multiplier": 1}
+    with working(app, "threads", **one_at_a_time):
+        first = held.delay().id
+        in_state(celery, first, "running")
+        assert codes(first) == {"running"}
+        second, third = add.delay(1, 1).id, limited.delay().id
+        stranger = celery.send_task("ops.nobody", queue="ops").id
+        elsewhere = add.apply_async((1, 1), queue="nowhere").id
+        assert codes(second) == {"next"}
+        assert "rate_limit" in codes(third)
+        assert "unknown_name" in codes(stranger)
+        assert codes(elsewhere) == {"no_worker"}
+        for task_id in (third, stranger, elsewhere):
+            operations.revoke(celery, task_id)
+        go_on.set()
+        in_state(celery, second, "succeeded")
+    assert codes(second) == {"ended"}
+    with celery.connection_for_write() as connection:
+        connection.default_channel.queue_purge("nowhere")
+
+
+def test_many_are_sent_again(app: Flask, celery: Any) -> None:
+    sent = {fail.delay(number).id for number in range(3)}
+    began = time.time()
+    with working(app):
+        for task_id in sent:
+            failed = in_state(celery, task_id, "failed")
+        assert {task.id for task in everything(celery, worker=failed.worker)} == sent
+        assert everything(celery, created_after=began + 60) == []
+        assert {task.id for task in everything(celery, created_before=began + 60)} == sent
+        chosen = Filter(error=failed.error_fingerprint, states=("failed",))
+        assert operations.count(celery, chosen).number == 3
+        outcome = operations.apply_to_many(celery, "retry", chosen, expected=3)
+        assert (outcome.done, outcome.refused, set(outcome.made)) == (3, {}, sent)
+        for old, new in outcome.made.items():
+            assert in_state(celery, new, "failed").retry_of == old
+    assert operations.count(celery, chosen).number == 6
 
 
 def test_waiting_for_the_end(app: Flask, celery: Any) -> None:

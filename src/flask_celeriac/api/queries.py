@@ -13,22 +13,12 @@ from ..tables import audit, idempotency
 KeyIsThere = IntegrityError
 
 
-def add_audit(
-    connection: Connection,
-    *,
-    at: float,
-    actor: str | None,
-    verb: str,
-    target: str,
-    details: str | None,
-) -> None:
-    """Note a change.
+def add_audit(connection: Connection, changes: list[dict[str, Any]]) -> None:
+    """Note changes.
 
-    :param details: as JSON.
+    :param changes: by the names of the columns; ``details`` as JSON.
     """
-    connection.execute(
-        insert(audit).values(at=at, actor=actor, verb=verb, target=target, details=details)
-    )
+    connection.execute(insert(audit), changes)
 
 
 def find_key(connection: Connection, scope: str, key: str) -> Row[Any] | None:

@@ -57,6 +57,8 @@ def start(api: Api, name: str, body: Call) -> Answer:
     with idempotency.claimed(api, key, payload, task_id) as claim:
         if claim.is_new:
             ran = _send(api, name, args, kwargs, claim.task_id)
+    if not claim.is_new:
+        api.task(claim.task_id)  # the key may be somebody else's, where nobody says who asks
     return _ran(ran) if ran is not None else _started(api, claim.task_id)
 
 

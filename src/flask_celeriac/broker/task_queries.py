@@ -108,7 +108,7 @@ def states_of(db: apsw.Connection, ids: Iterable[str], now: float) -> dict[str, 
 
 def list_messages(
     db: apsw.Connection, chosen: Filter, after: tuple[float, str] | None, limit: int
-) -> tuple[list[Message], float | None]:
+) -> tuple[list[Message], tuple[float, str] | None]:
     """The newest tasks in the queue that are chosen, up to ``limit``.
 
     :param after: go on after the task of this time and this id.
@@ -116,8 +116,7 @@ def list_messages(
     """
     place, bound, rest = _conditions(chosen)
     if after is not None:
-        place.append("created <= :at")
-        rest.append("(created < :at OR task_id < :id)")
+        place += ["created <= :at", "(created < :at OR task_id < :id)"]
         bound |= {"at": after[0], "id": after[1]}
     bound |= {"scan": SCAN if rest else limit + 1, "limit": limit}
     # Those that workers have are few, and are the oldest: the last that would be found by age.
@@ -127,22 +126,16 @@ def list_messages(
         place.append(_CLAIMED)
     inner = (
         f"SELECT {_COLUMNS} FROM message{along} WHERE {' AND '.join(place)}"
-        f" ORDER BY {order} DESC LIMIT :scan"
+        f" ORDER BY {order} DESC, task_id DESC LIMIT :scan"
     )
     where = f" WHERE {' AND '.join(rest)}" if rest else ""
     rows = db.execute(
         f"SELECT * FROM ({inner}){where} ORDER BY created DESC, task_id DESC LIMIT :limit", bound
     ).fetchall()
-    reached = None
+    reached: Any = None
     if len(rows) < limit:
-        bound.pop("limit")
-        if after is not None:
-            bound.pop("id")
-        found: Any = db.execute(
-            f"SELECT count(*), min(created) FROM ({inner})", _used(bound, inner)
-        ).fetchall()
-        count, oldest = found[0]
-        reached = oldest if count >= bound["scan"] else None
+        last = f"SELECT created, task_id FROM ({inner}) LIMIT 1 OFFSET :scan - 1"
+        reached = db.execute(last, _used(bound, last)).fetchone()
     return [Message._make(row) for row in rows], reached
 
 

@@ -124,8 +124,11 @@ def pause(app: FlaskCelery, name: str, *, actor: str | None = None) -> bool:
     :return: False where the queue was paused before
     :raises RecordsDisabledError: nothing is recorded
     """
-    with sources_of(app).engine.begin() as connection:
-        changed = task_queries.pause_queue(connection, name, time.time(), actor)
+    try:
+        with sources_of(app).engine.begin() as connection:
+            changed = task_queries.pause_queue(connection, name, time.time(), actor)
+    except task_queries.PausedMeanwhile:
+        changed = False
     _tell(app)
     return changed
 

@@ -167,7 +167,8 @@ def retry(
     :param kwargs: other keyword arguments than it had
     :return: the id of the new task, whose ``retry_of`` is the old one's
     :raises UnknownTaskError: there is no such task
-    :raises TaskStateError: it has not ended, or its arguments are not kept and none are given
+    :raises TaskStateError: it has not ended, its arguments are not kept and none are given, or it
+        does not take them
     """
     task = show(app, task_id)
     if not task.ended:
@@ -194,7 +195,13 @@ def retry(
         options["queue"] = task.queue
     if task.priority:
         options["priority"] = task.priority
-    return start(app, task.name, args, kwargs, **options)
+    try:
+        return start(app, task.name, args, kwargs, **options)
+    except TypeError as error:
+        raise TaskStateError(
+            f"Task {task_id} cannot be sent again with these arguments, which {task.name} does not"
+            f" take: {error}"
+        ) from error
 
 
 def _kept_arguments(app: FlaskCelery, task_id: str) -> tuple[list[Any], dict[str, Any]] | None:

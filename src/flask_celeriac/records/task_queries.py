@@ -23,6 +23,7 @@ from sqlalchemy import (
     select,
     tuple_,
 )
+from sqlalchemy.exc import IntegrityError
 
 from .. import states
 from ..tables import attempt, audit, dead_letter, idempotency, pause, record
@@ -35,6 +36,8 @@ SCAN = 5_000
 #: And for a count.
 COUNT_SCAN = 10_000
 
+#: What :func:`pause_queue` raises where another was faster by a moment.
+PausedMeanwhile = IntegrityError
 #: The state of an attempt that was cut off by the death of its process.
 LOST = "lost"
 #: What a list shows; the long texts are for a single task.
@@ -338,7 +341,10 @@ def paused(connection: Connection) -> dict[str, float]:
 
 
 def pause_queue(connection: Connection, queue: str, now: float, actor: str | None) -> bool:
-    """Note that nothing is to be taken from a queue; False where that was so."""
+    """Note that nothing is to be taken from a queue; False where that was so.
+
+    :raises PausedMeanwhile: somebody else does the same just now.
+    """
     if connection.execute(select(pause.c.queue).where(pause.c.queue == queue)).first():
         return False
     connection.execute(insert(pause).values(queue=queue, since=now, actor=actor))

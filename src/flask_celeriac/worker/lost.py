@@ -23,7 +23,7 @@ def note(app: FlaskCelery, request: Any) -> None:
     url = records_url(app)
     if url is None:
         return
-    from ..database import engine_for
+    from .. import brief
     from ..records import task_queries
 
     counted = CRASHES in (request.headers or ())
@@ -31,8 +31,12 @@ def note(app: FlaskCelery, request: Any) -> None:
     if embedded and not counted:
         return
     try:
-        with engine_for(url).begin() as connection:
-            number = (request.retries or 0) + 1
-            task_queries.add_lost_attempt(connection, request.id, number, certain=counted)
+        number = (request.retries or 0) + 1
+        brief.write(
+            url,
+            lambda connection: task_queries.add_lost_attempt(
+                connection, request.id, number, certain=counted
+            ),
+        )
     except Exception as error:  # noqa: BLE001 - a task is worth more than its history
         logger.warning("The lost attempt of task %s is not recorded: %s", request.id, error)

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -19,14 +23,15 @@ from kombu.utils.uuid import uuid
 from . import states
 from .broker import queries as broker_queries
 from .broker import run_queries
-from .operations.sources import embedded_store, records_url
+from .broker.conditions import NotPutError
+from .errors import RecordsUnavailableError
+from .operations.sources import embedded_store
 from .records import description, gate_queries, task_queries, write_queries
 from .records.recording import LONGEST_ARGUMENTS, Recording
 from .records.task_record import Attempt
+from .urls import records_url
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from .celery_app import FlaskCelery
     from .records.gate_queries import Standing
 
@@ -34,6 +39,32 @@ if TYPE_CHECKING:
 REST = 5.0
 
 logger = logging.getLogger(__name__)
+
+_condition: ContextVar[Condition | None] = ContextVar("condition", default=None)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What has to be so for a task to be sent, looked at with its record.
+
+    :param check: returns the id of another task that keeps it from being sent
+    """
+
+    task_id: str
+    check: Callable[[Any], str | None]
+
+
+@contextmanager
+def required(task_id: str, check: Callable[[Any], str | None]) -> Iterator[None]:
+    """Send a task in the block only if a condition is met, looked at in its record's transaction.
+
+    :param check: takes the connection; returns the id of another task that keeps it from being sent
+    """
+    token = _condition.set(Condition(task_id, check))
+    try:
+        yield
+    finally:
+        _condition.reset(token)
 
 
 class Recorder:
@@ -60,6 +91,8 @@ class Recorder:
         """A task is about to be sent; it gets an id, if it has none.
 
         :param options: the named options of ``send_task``
+        :raises NotPutError: another task keeps it from being sent
+        :raises StorageError: its condition cannot be looked at
         """
         task_id = options.get("task_id")
         if not task_id:
@@ -85,7 +118,16 @@ class Recorder:
             **_lineage(task_id, options),
             **description.of_headers(options.get("headers") or {}),
         }
-        self._write(values)
+        condition = _condition.get()
+        if condition is None or condition.task_id != task_id:
+            self._write(values)
+        else:
+            self._write_if(values, condition)
+
+    def not_sent(self, task_id: str) -> None:
+        """A task that was about to be sent was refused, and is no task."""
+        if self.is_needed:
+            self._do(task_id, lambda db: task_queries.delete_unsent(db, task_id))
 
     def began(self, request: Any, *, again: bool, limit: int) -> Standing | None:
         """A worker begins a task: record that, unless it is not to run.
@@ -200,6 +242,50 @@ class Recorder:
 
         self._do(task_id, write)
 
+    def relayed(self, headers: dict[str, Any], queue: str | None, arguments: str | None) -> None:
+        """A message that was made before is about to be sent.
+
+        :param arguments: its body, where that is a text
+        """
+        now = time.time()
+        eta, retries = description.moment_of(headers.get("eta")), headers.get("retries") or 0
+        waiting = states.RETRYING if retries else states.SCHEDULED
+        lineage = {"group_id": headers.get("group"), **headers}
+        values = {
+            "task_id": headers["id"],
+            "state": waiting if eta is not None and eta > now else states.QUEUED,
+            "name": headers.get("task"),
+            "queue": queue,
+            "attempts": retries or None,
+            "arguments": arguments,
+            "created": now,
+            "eta": eta,
+            "updated": now,
+            **_lineage(headers["id"], lineage),
+            **description.of_headers(headers),
+        }
+        self._write(values)
+
+    def given_up(
+        self, task_id: str, name: str | None, queue: str | None, created: float, reason: str
+    ) -> None:
+        """A message that was made before cannot be sent, whatever is tried."""
+        now = time.time()
+        kind, _, said = reason.partition(": ")
+        values = {
+            "task_id": task_id,
+            "state": states.DEAD,
+            "status": celery_states.REJECTED,
+            "name": name,
+            "queue": queue,
+            "created": created,
+            "finished": now,
+            "updated": now,
+            "error_type": kind,
+            "error_message": f"It cannot be sent: {said or kind}",
+        }
+        self._write(values)
+
     def _queue(self, name: str, args: Any, kwargs: Any, options: dict[str, Any]) -> str | None:
         keys = ("queue", "routing_key", "exchange")
         wanted: dict[str, Any] = {key: options[key] for key in keys if key in options}
@@ -209,6 +295,21 @@ class Recorder:
             return None
         return getattr(queue, "name", queue)
 
+    def _write_if(self, values: dict[str, Any], condition: Condition) -> None:
+        from .database import OUT_OF_REACH, engine_for
+
+        assert self._records is not None
+        try:
+            with engine_for(self._records).begin() as connection:
+                holder = condition.check(connection)
+                if holder is not None:
+                    raise NotPutError(holder)
+                write_queries.write(connection, values)
+        except OUT_OF_REACH as error:
+            raise RecordsUnavailableError(
+                f"Whether this unique task is there already cannot be told just now: {error}"
+            ) from error
+
     def _write(self, values: dict[str, Any]) -> None:
         self._do(values["task_id"], lambda connection: write_queries.write(connection, values))
 
@@ -216,11 +317,10 @@ class Recorder:
         """Do something in a transaction; False where the database cannot be used."""
         if self._records is None or time.monotonic() < self._rests_until:
             return False
-        from .database import engine_for
+        from . import brief
 
         try:
-            with engine_for(self._records).begin() as connection:
-                work(connection)
+            brief.write(self._records, work)
         except Exception as error:  # noqa: BLE001 - a task is worth more than its record
             self._rests_until = time.monotonic() + REST
             logger.warning("Task %s cannot be recorded just now: %s", task_id, error)

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 from celery.worker import strategy
 
 from .. import verification
-from ..operations.sources import records_url
 from ..records.description import CRASHES
+from ..urls import records_url
 from .admission import crash_text, limit_of
 from .burial import bury
+from .consumer import Consumer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,8 +25,10 @@ celery_strategy: Any = strategy
 
 def default(task: Any, app: Any, consumer: Any, **options: Any) -> Callable[..., Any]:
     """Celery's, for messages that nothing is wrong with; others are dead letters."""
-    handle = celery_strategy.default(task, app, consumer, **options)
-    complaint, limit = verification.complaint, limit_of(task)
+    handle: Callable[..., Any] = celery_strategy.default(task, app, consumer, **options)
+    limit = limit_of(task)
+    complaint: Callable[..., verification.Complaint | None]
+    complaint = _nothing if isinstance(consumer, Consumer) else verification.complaint
     # Where a record counts them, it does so when the next one begins.
     counter = DELIVERIES if records_url(app) is None else CRASHES
 
@@ -42,6 +45,10 @@ def default(task: Any, app: Any, consumer: Any, **options: Any) -> Callable[...,
         return bury(consumer, message, found.reason, found.text, forged=found.forged)
 
     return task_message_handler
+
+
+def _nothing(app: Any, message: Any) -> None:
+    """The consumer has looked at the message already."""
 
 
 def _number(headers: dict[str, Any], counter: str) -> int:

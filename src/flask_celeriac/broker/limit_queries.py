@@ -20,6 +20,16 @@ if TYPE_CHECKING:
 _LOOKED_AT = 100
 
 
+class Run(NamedTuple):
+    """A run that asks for a slot.
+
+    :param tag: the delivery tag of its message
+    """
+
+    task_id: str
+    tag: str
+
+
 class Slots(NamedTuple):
     """What came of asking for a slot.
 
@@ -252,16 +262,6 @@ def forget_slots(db: apsw.Connection, before: float, limit: int) -> int:
     ]
     db.executemany("DELETE FROM celeriac_slot WHERE key = ? AND number = ?", gone)
     return len(gone)
-
-
-class Run(NamedTuple):
-    """A run that asks for a slot.
-
-    :param tag: the delivery tag of its message
-    """
-
-    task_id: str
-    tag: str
 
 
 class Condition:

@@ -51,7 +51,7 @@ def _record(app: FlaskCelery, url: str, ids: Sequence[str], terminate: bool) -> 
         with store.file.connection() as db:
             found = ((each, queue_queries.find_message(db, each)) for each in ids)
             queued = {each: message for each, message in found if message is not None}
-    now, result = time.time(), _result(app)
+    now = time.time()
     with engine_for(url).begin() as connection:
         known = task_queries.find_tasks(connection, ids)
         for task_id in ids:
@@ -61,6 +61,7 @@ def _record(app: FlaskCelery, url: str, ids: Sequence[str], terminate: bool) -> 
                 continue
             values = {} if message is None else _of_message(message)
             values |= {"task_id": task_id, "state": states.REVOKED, "status": "REVOKED"}
+            result = _result(app, "terminated" if runs else "revoked")
             values |= {"result": result, "finished": now, "updated": now}
             write_queries.write(connection, values)
         revoked = gate_queries.in_state(connection, ids, states.REVOKED)
@@ -106,13 +107,13 @@ def _tell(app: FlaskCelery, message: Message) -> None:
         backend.mark_as_revoked(message.task_id, "revoked", request=request, store_result=False)
 
 
-def _result(app: FlaskCelery) -> str | None:
+def _result(app: FlaskCelery, said: str) -> str | None:
     """What ``AsyncResult.get()`` raises, where the results are in the records."""
     backend: Any = app.backend
     pack = getattr(backend, "pack", None)
     if pack is None:
         return None
-    return str(pack(backend.encode_result(TaskRevokedError("revoked"), "REVOKED")))
+    return str(pack(backend.encode_result(TaskRevokedError(said), "REVOKED")))
 
 
 def recent(app: FlaskCelery) -> list[str]:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.processes import wait_for
+
 from .conftest import Worker
 from .systems import environ_of
 
@@ -99,3 +101,53 @@ def test_a_task_that_kills_its_process_is_a_dead_letter(
     assert noted.count("venom") == 1
     assert noted.count("mourned") == 1
     assert noted.count("poison") in (3, 4)  # once more when it was sent again
+
+
+ALONE = """
+import os, pathlib, signal, sys
+from flask import Flask
+from flask_celeriac import Celeriac, operations
+
+app = Flask("shop")
+app.config["CELERIAC_MAX_ATTEMPTS"] = 2
+celeriac = Celeriac(app)
+celery = app.extensions["celery"]
+
+
+@celeriac.task
+def note(name):
+    with open("ledger", "a") as file:
+        print(name, file=file)
+    if name == "poison":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    with app.app_context():
+        for name in ["first", "poison", *(str(number) for number in range(20))]:
+            note.delay(name)
+"""
+
+
+@pytest.mark.slow
+def test_a_task_that_kills_a_whole_worker(
+    start: Callable[..., Worker], run: Callable[..., str], tmp_path: Path
+) -> None:
+    (tmp_path / "shop.py").write_text(ALONE)
+    run("import runpy; runpy.run_path('shop.py', run_name='__main__')")
+    deaths = 0
+    while True:
+        worker = start(ALONE, "-P", "solo", "-l", "INFO")
+        wait_for(
+            lambda w=worker: w.process.poll() is not None or "is a dead letter" in w.output,  # type: ignore[misc]
+            "it neither dies nor goes on",
+        )
+        if worker.process.poll() is None:
+            break
+        deaths += 1
+    ledger = tmp_path / "ledger"
+    wait_for(lambda: "19" in ledger.read_text().split(), "the others do not run")
+    noted = ledger.read_text().split()
+    assert noted.count("poison") == deaths
+    assert deaths in (2, 3)  # once more where it was claimed ahead the first time
+    assert {str(number) for number in range(20)} <= set(noted)

@@ -101,6 +101,24 @@ def test_what_cannot_be_read_is_kept_and_the_worker_goes_on(
     assert json.loads(letter.headers)["id"] == "torn"
 
 
+def test_it_can_be_sent_again_edited_and_discarded(app: Flask, celery: Any) -> None:
+    for task_id in ("late", "later"):
+        args = json.dumps([[1, 2], {}, {}])
+        inject(app, args, headers=headers(task_id, expires="whenever"))
+    with working(app):
+        wait_for(lambda: len(dead(celery)) == 2, "no dead letters")
+        again = operations.retry(celery, "late")
+        other = operations.retry(celery, "late", args=[3], kwargs={"b": 4})
+        assert [add.AsyncResult(each).get(timeout=60) for each in (again, other)] == [3, 7]
+    chosen = Filter(states=("dead",))
+    outcome = operations.apply_to_many(celery, "discard", chosen, expected=2)
+    assert (outcome.done, outcome.refused) == (2, {})
+    url = records_url(celery)
+    assert url is not None
+    with engine_for(url).connect() as connection:
+        assert gate_queries.find_letter(connection, "late") is None
+
+
 def test_a_task_that_has_ended_is_not_called_dead(app: Flask, celery: Any) -> None:
     with working(app):
         sent = add.delay(1, 2)

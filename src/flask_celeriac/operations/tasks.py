@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .. import states
 from ..broker import task_queries as queue_queries
 from ..errors import TaskStateError, UnknownTaskError, UnknownTaskNameError
-from ..records import task_queries
+from ..records import gate_queries, task_queries
 from ..records.task_record import Attempt, TaskRecord
 from . import reading
 from .listing import LARGEST_PAGE
@@ -157,7 +157,11 @@ def retry(
 def _kept_arguments(app: FlaskCelery, task_id: str) -> tuple[list[Any], dict[str, Any]] | None:
     with sources_of(app).engine.connect() as connection:
         row = task_queries.find_task(connection, task_id)
-    return None if row is None else reading.arguments_in(row.arguments)
+        letter = gate_queries.find_letter(connection, task_id)
+    kept = None if row is None else reading.arguments_in(row.arguments)
+    if kept is None and letter is not None and letter.content_type == "application/json":
+        return reading.arguments_in(letter.body)  # the whole of it, however long
+    return kept
 
 
 def revoke(app: FlaskCelery, task_id: str, *, terminate: bool = False) -> None:

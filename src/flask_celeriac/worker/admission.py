@@ -49,7 +49,7 @@ def _begin(task: Any, request: Any) -> None:
         standing = recorder.began(request, again=again, limit=limit_of(task))
     elif again:
         standing = recorder.over(request)
-        if standing is None and not recorder.count_start(request) and task.acks_late:
+        if standing is None and not _held(task, request, recorder):
             raise Ignore("it was taken from this worker, which was stopped for too long")
     else:
         return
@@ -71,6 +71,13 @@ def may_have_come_before(request: Any) -> bool:
         return True
     headers = request.headers
     return bool(headers) and not MARKS.isdisjoint(headers)
+
+
+def _held(task: Any, request: Any, recorder: Any) -> bool:
+    """Count a run of an embedded message that was claimed before, if it is claimed still."""
+    if not request.delivery_info.get("redelivered"):
+        return True
+    return recorder.count_start(request) or not task.acks_late
 
 
 def limit_of(task: Any) -> int:

@@ -29,22 +29,24 @@ def default(task: Any, app: Any, consumer: Any, **options: Any) -> Callable[...,
     # Where a record counts them, it does so when the next one begins.
     counter = DELIVERIES if records_url(app) is None else CRASHES
 
-    def task_message_handler(message: Any, *rest: Any, **named: Any) -> Any:
+    def task_message_handler(message: Any, body: Any, ack: Any, reject: Any, callbacks: Any) -> Any:
         found = complaint(app, message)
         if found is None:
-            crashes = message.headers.get(CRASHES) or message.headers.get(counter)
-            if not crashes or not limit or _number(crashes, message) < limit:
-                return handle(message, *rest, **named)
+            headers = message.headers
+            if CRASHES not in headers and counter not in headers:
+                return handle(message, body, ack, reject, callbacks)
+            crashes = _number(headers, counter)
+            if not limit or crashes < limit:
+                return handle(message, body, ack, reject, callbacks)
             found = verification.Complaint("crashed", crash_text(crashes))
         return bury(consumer, message, found.reason, found.text, forged=found.forged)
 
     return task_message_handler
 
 
-def _number(crashes: Any, message: Any) -> int:
+def _number(headers: dict[str, Any], counter: str) -> int:
     """How many runs were cut off, 0 where nobody can tell."""
-    if not isinstance(crashes, int):
-        return 0
     # One that waits in a worker for its time is delivered anew when that stops.
-    waits = message.headers.get("eta") and CRASHES not in message.headers
-    return 0 if waits else crashes
+    known = CRASHES if CRASHES in headers or headers.get("eta") else counter
+    crashes = headers.get(known)
+    return crashes if isinstance(crashes, int) else 0

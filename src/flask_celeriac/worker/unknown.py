@@ -12,6 +12,7 @@ import time
 from datetime import datetime, timezone
 from typing import Any
 
+from ..records import description
 from .burial import bury, later
 
 #: The headers that say since when no worker is known that knows it.
@@ -32,6 +33,8 @@ def keep(consumer: Any, message: Any, name: str) -> None:
     now = time.time()
     since = message.headers.get(SINCE)
     since = since if isinstance(since, (int, float)) and since <= now else None
+    if (description.moment_of(message.headers.get("eta")) or 0.0) > now:
+        since = None  # nobody waits for it yet
     waited = now - (since or now)
     queue = _queue_of(consumer, message)
     patience = _patience(consumer.app)

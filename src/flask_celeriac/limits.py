@@ -166,6 +166,8 @@ def normalised(options: dict[str, Any]) -> dict[str, Any]:
             found[name] = Unique() if value else None
         else:
             found[name] = Limit(value) if name == "concurrency" else Rate(str(value))
+    if found.get("concurrency") is not None or found.get("rate") is not None:
+        found["limited"] = True
     return found
 
 
@@ -180,10 +182,8 @@ def settle(task: Any) -> None:
     given = {name: getattr(task, name) for name in OPTIONS}
     found = normalised(given)
     for name, value in found.items():
-        if value is not given[name]:
+        if value is not given.get(name):
             setattr(task, name, value)
-    if found["concurrency"] is not None or found["rate"] is not None:
-        task.limited = True
 
 
 def check_names(task: str, fun: Callable[..., Any], options: dict[str, Any]) -> None:

@@ -116,7 +116,7 @@ def reservation(
         )
     key = task_keys.of_call(task, unique.key, args, kwargs)
     until = None if again else time.time() + max(unique.seconds, grace)
-    return Reservation(key, task_id, until, waiting)
+    return Reservation(key, task_id, until, waiting, lasting=unique.seconds > 0)
 
 
 def _is_awaited(options: dict[str, Any]) -> bool:

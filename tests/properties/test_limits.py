@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import shutil
 import tempfile
@@ -101,26 +102,33 @@ class LimitMachine(RuleBasedStateMachine):
         with self.engine.begin() as connection:
             write_queries.write(connection, values)
 
-    def holder(self, key: str, *, waiting: bool) -> str | None:
+    def holder(self, key: str, *, waiting: bool, lasting: bool) -> str | None:
         task_id, until = self.keys.get(key, ("", 0.0))
         task = self.tasks.get(task_id)
         there = task is not None and not (waiting and task.claim is not None)
-        return task_id if until > self.now or there else None
+        kept = until > self.now and (lasting or task is not None)
+        return task_id if kept or there else None
 
-    @rule(key=st.sampled_from("ab"), period=st.sampled_from([0.0, 30.0]), waiting=st.booleans())
-    def send(self, key: str, period: float, waiting: bool) -> None:
+    @rule(
+        key=st.sampled_from("ab"),
+        period=st.sampled_from([0.0, 30.0]),
+        waiting=st.booleans(),
+        lasting=st.booleans(),
+    )
+    def send(self, key: str, period: float, waiting: bool, lasting: bool) -> None:
         self.count += 1
         task_id, until = f"task-{self.count}", self.now + period
-        asked: Any = (key, task_id, until, self.now)
-        expected = self.holder(key, waiting=waiting)
+        named: Any = {"waiting": waiting, "lasting": lasting}
+        asked: Any = {"key": key, "task_id": task_id, "until": until, "now": self.now, **named}
+        expected = self.holder(key, **named)
         with self.file.transaction() as db:
-            found = embedded.Condition(*asked, waiting=waiting).check(db)
+            found = embedded.Condition(**asked).check(db)
             if found is None:
                 row = Row("jobs", 0, task_id, "task", None, None, self.now, "{}", "")
                 queries.put(db, row)
                 number = db.last_insert_rowid()
         with self.engine.begin() as connection:
-            also = recorded.reserve(connection, *asked, waiting=waiting)
+            also = recorded.reserve(connection, **asked)
             if also is None:
                 values = {"task_id": task_id, "state": "queued", "updated": self.now}
                 write_queries.write(connection, values)
@@ -151,6 +159,9 @@ class LimitMachine(RuleBasedStateMachine):
         assert task.claim is not None
         with self.file.transaction() as db:
             (queries.ack if how == "ended" else queries.release)(db, [(task.row, task.claim)])
+            if how == "ended":
+                ended = {"task_id": task.id, "state": "succeeded", "updated": self.now}
+                write_queries.write_embedded(db, ended)
         self.record(task.id, "succeeded" if how == "ended" else "queued")
         task.claim = None
         if how == "ended":
@@ -220,13 +231,13 @@ class LimitMachine(RuleBasedStateMachine):
 
     @invariant()
     def keys_are_held_by_whom_the_model_says(self) -> None:
-        for key in "ab":
-            for waiting in (True, False):
-                expected = self.holder(key, waiting=waiting)
-                with self.file.connection() as db:
-                    assert embedded.holder(db, key, self.now, waiting=waiting) == expected
-                with self.engine.connect() as connection:
-                    assert recorded.holder(connection, key, self.now, waiting=waiting) == expected
+        for key, waiting, lasting in itertools.product("ab", (True, False), (True, False)):
+            named = {"waiting": waiting, "lasting": lasting}
+            expected = self.holder(key, **named)
+            with self.file.connection() as db:
+                assert embedded.holder(db, key, self.now, **named) == expected
+            with self.engine.connect() as connection:
+                assert recorded.holder(connection, key, self.now, **named) == expected
 
 
 TestLimits = LimitMachine.TestCase

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections import Counter
@@ -10,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from celery import chord
 from flask import Flask
 
 from flask_celeriac import Celeriac, ConfigError, Limit, Rate, operations
+from flask_celeriac.limits import PERMIT
 from flask_celeriac.task import Task
 from tests.services import systems
 from tests.services.conftest import working
@@ -62,9 +65,9 @@ def by_key(customer: str, n: int) -> None:
     runs.leave(customer)
 
 
-@celeriac.task(name="limits.rated", rate=Rate("20/s", burst=2))
-def rated(n: int) -> None:
-    runs.enter("rated", n)
+@celeriac.task(name="limits.rated", bind=True, rate=Rate("10/s", burst=2))
+def rated(self: Task[..., Any]) -> None:
+    runs.enter("rated", (self.request.headers or {}).get(PERMIT))
 
 
 @celeriac.task(name="limits.slowly", rate="1/h")
@@ -77,6 +80,18 @@ def again(self: Task[..., Any]) -> int:
     if self.request.retries < 2:
         raise self.retry(countdown=0)
     return int(self.request.retries)
+
+
+@celeriac.task(name="limits.alone", concurrency=1)
+def alone(n: int) -> int:
+    runs.enter("alone", n)
+    time.sleep(0.05)  # for the others to come meanwhile
+    return n
+
+
+@celeriac.task(name="limits.total")
+def total(numbers: list[int]) -> int:
+    return sum(numbers)
 
 
 @pytest.fixture(scope="module", params=systems.RECORDED)
@@ -123,14 +138,16 @@ def _in_line(celery: Any, ids: list[str]) -> list[str]:
 
 
 def test_in_a_time(app: Flask, celery: Any) -> None:
-    results = [rated.delay(n) for n in range(8)]
-    earliest = time.time()
-    with working(app, pool="threads", concurrency=3):
+    """Each run that came too early is given a moment of its own, and does not begin before."""
+    results = [rated.delay() for _ in range(8)]
+    with working(app, pool="threads", concurrency=8):
         for result in results:
             result.get(timeout=20)
-    moments = sorted(moment - earliest for _, moment in runs.began)
-    # Two at once after a rest, and then one each 50 ms; what is late makes no other one early.
-    assert all(moments[n] >= (n - 1) * 0.05 for n in range(8)), moments
+    assert len(runs.began) == 8
+    given = sorted((permit[1], began) for permit, began in runs.began if permit)
+    assert all(began >= moment for moment, began in given)
+    apart = [second - first for (first, _), (second, _) in itertools.pairwise(given)]
+    assert all(seconds > 0.1 - 1e-6 for seconds in apart), given
     assert {operations.show(celery, result.id).attempts for result in results} == {1}
 
 
@@ -157,6 +174,14 @@ def test_a_repeated_attempt(app: Flask, celery: Any) -> None:
     result = again.delay()
     with working(app):
         assert result.get(timeout=20) == 2
+
+
+def test_in_a_chord(app: Flask, celery: Any) -> None:
+    """A run that is put off is still the member that it was, and counts once."""
+    result = chord([alone.s(n) for n in range(3)])(total.s())
+    with working(app, pool="threads", concurrency=4):
+        assert result.get(timeout=30) == 3
+    assert sorted(what for what, _ in runs.began) == [0, 1, 2]
 
 
 def test_early_acknowledgement(tmp_path: Path) -> None:

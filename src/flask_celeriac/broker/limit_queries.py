@@ -20,6 +20,16 @@ if TYPE_CHECKING:
 _LOOKED_AT = 100
 
 
+class Run(NamedTuple):
+    """A run that asks for a slot.
+
+    :param tag: the delivery tag of its message
+    """
+
+    task_id: str
+    tag: str
+
+
 class Slots(NamedTuple):
     """What came of asking for a slot.
 
@@ -51,33 +61,48 @@ def _one(db: apsw.Connection, sql: str, parameters: tuple[Any, ...] = ()) -> Any
     return db.execute(sql, parameters).fetchone()
 
 
-def holder(db: apsw.Connection, key: str, now: float, *, waiting: bool) -> str | None:
+def holder(
+    db: apsw.Connection, key: str, now: float, *, waiting: bool, lasting: bool
+) -> str | None:
     """The task that has a key, None where it is free.
 
     :param waiting: only while that task waits, not while it runs
+    :param lasting: until its moment also when it has ended
     """
     found = _one(db, "SELECT task_id, until FROM celeriac_unique WHERE key = ?", (key,))
     if found is None:
         return None
     task_id, until = found
-    if until > now or _is_there(db, task_id, waiting=waiting):
+    if _is_there(db, task_id, waiting=waiting):
         return str(task_id)
-    return None
+    return str(task_id) if until > now and (lasting or not _has_ended(db, task_id)) else None
 
 
 def _is_there(db: apsw.Connection, task_id: str, *, waiting: bool) -> bool:
     return _one(db, _WAITS if waiting else _THERE, (task_id,)) is not None
 
 
+def _has_ended(db: apsw.Connection, task_id: str) -> bool:
+    sql = f"SELECT 1 FROM celeriac_record WHERE task_id = ? AND state IN {states.ENDED}"
+    return _one(db, sql, (task_id,)) is not None
+
+
 def reserve(
-    db: apsw.Connection, key: str, task_id: str, until: float | None, now: float, *, waiting: bool
+    db: apsw.Connection,
+    key: str,
+    task_id: str,
+    until: float | None,
+    now: float,
+    *,
+    waiting: bool,
+    lasting: bool,
 ) -> str | None:
     """Give a key to a task about to be sent, if nobody has it.
 
     :param until: how long it is the task's in any case; None to leave that as it is
     :return: another task that has it
     """
-    other = holder(db, key, now, waiting=waiting)
+    other = holder(db, key, now, waiting=waiting, lasting=lasting)
     if other is not None and other != task_id:
         return other
     db.execute(
@@ -254,28 +279,17 @@ def forget_slots(db: apsw.Connection, before: float, limit: int) -> int:
     return len(gone)
 
 
-class Run(NamedTuple):
-    """A run that asks for a slot.
-
-    :param tag: the delivery tag of its message
-    """
-
-    task_id: str
-    tag: str
-
-
 class Condition:
     """Lets a message be put only if its task gets a key, in the same transaction.
+
+    :param asked: what :func:`reserve` takes
 
     .. versionadded:: 0.1
     """
 
-    def __init__(
-        self, key: str, task_id: str, until: float | None, now: float, *, waiting: bool
-    ) -> None:
+    def __init__(self, task_id: str, **asked: Any) -> None:
         self.task_id = task_id
-        self._asked = (key, task_id, until, now)
-        self._waiting = waiting
+        self._asked = asked
 
     def concerns(self, row: Row) -> bool:
         """Whether it is about this message."""
@@ -283,4 +297,4 @@ class Condition:
 
     def check(self, db: apsw.Connection) -> str | None:
         """Take the key; return another task that has it."""
-        return reserve(db, *self._asked, waiting=self._waiting)
+        return reserve(db, task_id=self.task_id, **self._asked)

@@ -28,12 +28,14 @@ class Reservation:
 
     :param until: how long it has it in any case, in seconds since the epoch; None to leave that
     :param waiting: whether it has it only while it waits in its queue
+    :param lasting: whether it has it until then also when it has ended
     """
 
     key: str
     task_id: str
     until: float | None
     waiting: bool
+    lasting: bool
 
 
 @dataclass(frozen=True)

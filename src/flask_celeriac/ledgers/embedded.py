@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from ..broker import conditions, limit_queries
@@ -31,7 +32,9 @@ class EmbeddedLedger:
 
     def holder(self, asked: Reservation) -> str | None:
         with self._file.connection() as db:
-            return limit_queries.holder(db, asked.key, time.time(), waiting=asked.waiting)
+            return limit_queries.holder(
+                db, asked.key, time.time(), waiting=asked.waiting, lasting=asked.lasting
+            )
 
     def reserve(self, asked: Reservation) -> str | None:
         with self._file.transaction() as db:
@@ -84,7 +87,4 @@ class EmbeddedLedger:
 
 
 def _condition(asked: Reservation) -> limit_queries.Condition:
-    now = time.time()
-    return limit_queries.Condition(
-        asked.key, asked.task_id, asked.until, now, waiting=asked.waiting
-    )
+    return limit_queries.Condition(**asdict(asked), now=time.time())

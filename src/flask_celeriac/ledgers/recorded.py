@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from .. import recorder
@@ -44,7 +45,9 @@ class RecordedLedger:
 
     def holder(self, asked: Reservation) -> str | None:
         with self._begin() as connection:
-            return limit_queries.holder(connection, asked.key, time.time(), waiting=asked.waiting)
+            return limit_queries.holder(
+                connection, asked.key, time.time(), waiting=asked.waiting, lasting=asked.lasting
+            )
 
     def reserve(self, asked: Reservation) -> str | None:
         with self._begin() as connection:
@@ -95,6 +98,4 @@ class RecordedLedger:
 
 
 def _reserve(connection: Any, asked: Reservation) -> str | None:
-    return limit_queries.reserve(
-        connection, asked.key, asked.task_id, asked.until, time.time(), waiting=asked.waiting
-    )
+    return limit_queries.reserve(connection, **asdict(asked), now=time.time())

@@ -61,24 +61,24 @@ def _upsert(connection: Connection, table: Table, values: dict[str, Any], **chan
     connection.execute(made.on_conflict_do_update(index_elements=keys, set_=changed))
 
 
-def holder(connection: Connection, key: str, now: float, *, waiting: bool) -> str | None:
+def holder(
+    connection: Connection, key: str, now: float, *, waiting: bool, lasting: bool
+) -> str | None:
     """The task that has a key, None where it is free.
 
     :param waiting: only while that task waits, not while it runs
+    :param lasting: until its moment also when it has ended
     """
     found = connection.execute(
         select(unique.c.task_id, unique.c.until).where(unique.c.key == key).with_for_update()
     ).first()
     if found is None:
         return None
-    if found.until > now or _is_open(connection, found.task_id, waiting=waiting):
-        return str(found.task_id)
-    return None
-
-
-def _is_open(connection: Connection, task_id: str, *, waiting: bool) -> bool:
-    state = connection.execute(select(record.c.state).where(record.c.task_id == task_id)).scalar()
-    return state in states.OPEN and not (waiting and state == states.RUNNING)
+    mine = record.c.task_id == found.task_id
+    state = connection.execute(select(record.c.state).where(mine)).scalar()
+    is_there = state in states.OPEN and not (waiting and state == states.RUNNING)
+    held = is_there or (found.until > now and (lasting or state not in states.ENDED))
+    return str(found.task_id) if held else None
 
 
 def reserve(
@@ -89,6 +89,7 @@ def reserve(
     now: float,
     *,
     waiting: bool,
+    lasting: bool,
 ) -> str | None:
     """Give a key to a task about to be sent, if nobody has it.
 
@@ -97,7 +98,7 @@ def reserve(
     """
     c = unique.c
     _upsert(connection, unique, {"key": key, "task_id": task_id, "until": until or now}, key=c.key)
-    other = holder(connection, key, now, waiting=waiting)
+    other = holder(connection, key, now, waiting=waiting, lasting=lasting)
     if other is not None and other != task_id:
         # The row made just now is its own as long as it has no record.
         return other

@@ -81,7 +81,7 @@ def claim(connection: Connection, owner: str, now: float, until: float, limit: i
 def _skips_locked(connection: Connection) -> bool:
     """Whether the server passes over rows that another relay is taking."""
     dialect: Any = connection.dialect
-    version = dialect.server_version_info or (0,)
+    version: tuple[Any, ...] = dialect.server_version_info or (0,)
     if dialect.name == "postgresql":
         return True
     if getattr(dialect, "is_mariadb", False):

@@ -244,9 +244,9 @@ def _is_task(value: Any) -> bool:
     return (
         isinstance(value, dict)
         and isinstance(value.get("task"), str)
-        and isinstance(value.get("args") or (), (list, tuple))
-        and isinstance(value.get("kwargs") or {}, dict)
-        and isinstance(value.get("options") or {}, dict)
+        and isinstance(value.get("args"), (list, tuple))
+        and isinstance(value.get("kwargs"), dict)
+        and isinstance(value.get("options"), dict)
     )
 
 

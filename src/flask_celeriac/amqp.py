@@ -26,16 +26,16 @@ class FlaskAMQP(CeleryAMQP):  # type: ignore[misc]
         name: str,
         args: Any = None,
         kwargs: Any = None,
-        *rest: Any,
-        **rest2: Any,
+        *more: Any,
+        **options: Any,
     ) -> Any:
         """A message of Celery's protocol 2, which says of its arguments what others may see."""
-        if rest2.get("argsrepr") is None or rest2.get("kwargsrepr") is None:
+        if options.get("argsrepr") is None or options.get("kwargsrepr") is None:
             told = redaction.told(self.app, name, args or (), kwargs or {})
             for key, text in zip(("argsrepr", "kwargsrepr"), told, strict=True):
-                if rest2.get(key) is None:
-                    rest2[key] = text
-        return super().as_task_v2(task_id, name, args, kwargs, *rest, **rest2)
+                if options.get(key) is None:
+                    options[key] = text
+        return super().as_task_v2(task_id, name, args, kwargs, *more, **options)
 
     @cached_property
     def send_task_message(self) -> Any:
@@ -43,6 +43,9 @@ class FlaskAMQP(CeleryAMQP):  # type: ignore[misc]
         send = CeleryAMQP.send_task_message.func(self)
 
         def send_task_message(producer: Any, name: str, message: Any, **options: Any) -> Any:
+            if self.app.recorder.is_needed:
+                # A broker that drops what has expired tells nobody: a worker does, who sees it.
+                options.pop("expiration", None)
             return send(_Checking(producer, name, self.app), name, message, **options)
 
         return send_task_message

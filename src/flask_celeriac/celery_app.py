@@ -48,6 +48,7 @@ class FlaskCelery(Celery[Any]):
 
     task_cls = "flask_celeriac.task:Task"
     amqp_cls = "flask_celeriac.amqp:FlaskAMQP"
+    control_cls = "flask_celeriac.control:Control"
     log_cls = "flask_celeriac.logs:WorkerLogging"
 
     #: The per-application state of the extension that made this application, if one did.
@@ -74,6 +75,9 @@ class FlaskCelery(Celery[Any]):
         self.steps["worker"].add("flask_celeriac.worker.patient:Patient")
         self.steps["worker"].add("flask_celeriac.worker.pauses:Pauses")
         self.steps["worker"].add("flask_celeriac.worker.scheduled:Scheduled")
+        self.steps["worker"].add("flask_celeriac.worker.revoked:Revoked")
+        self.steps["worker"].add("flask_celeriac.worker.ends:Ends")
+        self.steps["worker"].add("flask_celeriac.worker.reconciler:Reconciler")
         #: The process whose database connections are the application's.
         self.pid = os.getpid()
         #: The tasks of which it was said that a date is too far away for the broker.

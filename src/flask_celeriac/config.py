@@ -49,6 +49,9 @@ class CeleriacOptions:
     :param signing_keys: the secrets that messages are signed with: the first signs, all verify.
     :param allow_pickle: whether pickle and YAML are read where Celery's settings accept them.
     :param show_arguments: whether logs, events and ``inspect`` show the values of arguments.
+    :param max_attempts: how often a task may be begun and cut off by the death of its process
+        before it is a dead letter; 0 is as often as it takes.
+    :param unknown_task_patience: seconds that a task which no worker knows is kept for one.
     :param config_file: the absolute path of the file that was read.
 
     .. versionadded:: 0.1
@@ -64,6 +67,8 @@ class CeleriacOptions:
     signing_keys: tuple[str, ...] = field(default=(), repr=False)
     allow_pickle: bool = False
     show_arguments: bool = False
+    max_attempts: int = 5
+    unknown_task_patience: float = 3600
     config_file: str | None = None
 
 

@@ -12,6 +12,7 @@ from typing import Any
 OWN_KEYS = (
     *("durability", "database", "url_base", "keep_succeeded", "keep_others"),
     *("max_message_size", "max_message_depth", "signing_keys", "allow_pickle", "show_arguments"),
+    *("max_attempts", "unknown_task_patience"),
     "config_file",
 )
 

@@ -199,6 +199,7 @@ def _time_zones() -> dict[str, str]:
 
 #: Days in a thousand years: what is more is a mistake, such as seconds.
 _LONGEST_DAYS = 365_000
+_MANY = 2**40
 
 
 def own_value(key: str, value: Any, *, where: str) -> Any:
@@ -221,6 +222,8 @@ def own_value(key: str, value: Any, *, where: str) -> Any:
         "allow_pickle": _yes_or_no,
         "show_arguments": _yes_or_no,
         "config_file": _path,
+        "max_attempts": _count,
+        "unknown_task_patience": _seconds,
     }
     try:
         return checks[key](value)
@@ -277,12 +280,23 @@ def _days(value: Any) -> float:
 def _count(value: Any) -> int:
     wanted = "give a whole number, 0 for no limit"
     try:
-        count = int(value.strip()) if isinstance(value, str) else value
-    except ValueError:
+        count = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
         raise ValueError(wanted) from None
-    if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+    if not 0 <= count <= _MANY or count != int(count):
         raise ValueError(wanted)
-    return count
+    return int(count)
+
+
+def _seconds(value: Any) -> float:
+    wanted = "give a number of seconds"
+    try:
+        seconds = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        raise ValueError(wanted) from None
+    if not 0 <= seconds <= _LONGEST_DAYS * 86400:
+        raise ValueError(wanted)
+    return seconds
 
 
 def _yes_or_no(value: Any) -> bool:

@@ -12,10 +12,13 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from celery.app.task import Context
+from kombu.exceptions import OperationalError
 from kombu.utils.json import dumps
 from kombu.utils.uuid import uuid
 
 from . import states
+from .errors import DeadLetterError, StorageError
 from .message_policy import ENCODINGS
 from .operations.sources import records_url
 from .records import description
@@ -38,6 +41,13 @@ BINARY = "base64:"
 
 _LONGEST_ID = 255
 _LONGEST_ERROR = 500
+
+#: What a request knows of the headers of its message, and of the rest of its body.
+_HEADERS = (
+    *("id", "root_id", "parent_id", "group", "group_index", "eta", "expires", "retries"),
+    *("timelimit", "shadow", "origin", "ignore_result", "stamped_headers", "stamps"),
+)
+_EMBEDDED = ("callbacks", "errbacks", "chain", "chord")
 
 logger = logging.getLogger(__name__)
 
@@ -92,6 +102,8 @@ def bury_letter(app: FlaskCelery, letter: Letter, why: Complaint) -> str:
         _publish(app, letter, why)
     else:
         task_id = _record(app, url, letter, why)
+    if not why.forged:
+        _tell(app, letter, task_id, why)
     said = (letter.name, task_id, why.reason, why.text, _how_to_look(url, task_id))
     logger.error("Task %s[%s] is a dead letter (%s): %s. %s", *said)
     return task_id
@@ -115,6 +127,24 @@ def letter_of(message: Any, *, readable: bool = True) -> Letter:
     return _read(letter, message) if readable else letter
 
 
+def letter_of_request(request: Any) -> Letter:
+    """The message of a task that is about to run, as far as its request still has it."""
+    known: dict[str, Any] = {name: getattr(request, name, None) for name in _HEADERS}
+    headers = {name: value for name, value in known.items() if value is not None}
+    headers |= {"task": request.task, **(request.headers or {})}
+    embedded = {name: getattr(request, name, None) for name in _EMBEDDED}
+    body = dumps([list(request.args or ()), dict(request.kwargs or {}), embedded], default=repr)
+    return Letter(
+        headers=headers,
+        body=body,
+        content_type="application/json",
+        content_encoding="utf-8",
+        queue=_short((request.delivery_info or {}).get("routing_key")),
+        arguments=(request.args or (), request.kwargs or {}),
+        embedded=embedded,
+    )
+
+
 def _read(letter: Letter, message: Any) -> Letter:
     """The same with its arguments, where the body is JSON that can be read."""
     if message.content_type != "application/json" or len(letter.body) > LONGEST_BODY:
@@ -133,19 +163,38 @@ def _read(letter: Letter, message: Any) -> Letter:
 
 def _record(app: FlaskCelery, url: str, letter: Letter, why: Complaint) -> str:
     from .database import engine_for
-    from .records import letter_queries, write_queries
+    from .records import gate_queries, write_queries
 
     now = time.time()
     task_id = (None if why.forged else letter.task_id) or uuid()
     with engine_for(url).begin() as connection:
-        values = _values(letter, why, now)
+        values = _values(letter, why, now) | {"result": _result(app, why)}
         write_queries.write(connection, {"task_id": task_id, **values})
-        if letter_queries.state_of(connection, task_id) != states.DEAD:
+        found = gate_queries.standing(connection, task_id)
+        if found is None or found.state != states.DEAD:
             # A task of this id has ended otherwise, and stays as it is.
             task_id = uuid()
             write_queries.write(connection, {"task_id": task_id, **values})
-        letter_queries.put_letter(connection, {"task_id": task_id, **_columns(letter, why, now)})
+        gate_queries.put_letter(connection, {"task_id": task_id, **_columns(letter, why, now)})
     return task_id
+
+
+def _tell(app: FlaskCelery, letter: Letter, task_id: str, why: Complaint) -> None:
+    """Tell those who wait for the task that it has failed: callers, its chord, its errbacks."""
+    args, kwargs = letter.arguments or ((), {})
+    known: dict[str, Any] = {**letter.headers, **(letter.embedded or {})}
+    known |= {"id": task_id, "args": args, "kwargs": kwargs, "delivery_info": {}}
+    backend: Any = app.backend
+    try:
+        backend.mark_as_failure(task_id, _error(why), request=Context(known))
+    except (OperationalError, StorageError):
+        raise  # it is tried again
+    except Exception:
+        logger.exception("Nobody could be told that task %s is a dead letter", task_id)
+
+
+def _error(why: Complaint) -> DeadLetterError:
+    return DeadLetterError(f"{why.reason}: {_clean(why.text)}"[:_LONGEST_ERROR])
 
 
 def _values(letter: Letter, why: Complaint, now: float) -> dict[str, Any]:
@@ -156,8 +205,8 @@ def _values(letter: Letter, why: Complaint, now: float) -> dict[str, Any]:
         "name": letter.name,
         "queue": letter.queue,
         "arguments": _arguments(letter),
-        "error_type": f"dead: {why.reason}",
-        "error_message": _clean(why.text)[:_LONGEST_ERROR],
+        "error_type": DeadLetterError.__name__,
+        "error_message": str(_error(why)),
         "error_fingerprint": description.fingerprint(letter.name, why.reason, None),
         "finished": now,
         "updated": now,
@@ -169,6 +218,13 @@ def _values(letter: Letter, why: Complaint, now: float) -> dict[str, Any]:
     ):
         values[column] = _short(letter.headers.get(header))
     return values
+
+
+def _result(app: FlaskCelery, why: Complaint) -> str | None:
+    """What ``AsyncResult.get()`` raises, where the results are in the records."""
+    backend: Any = app.backend
+    pack = getattr(backend, "pack", None)
+    return None if pack is None else str(pack(backend.encode_result(_error(why), "FAILURE")))
 
 
 def _arguments(letter: Letter) -> str | None:

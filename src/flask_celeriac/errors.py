@@ -131,6 +131,15 @@ class CountChangedError(CeleriacError):
     """
 
 
+class DeadLetterError(CeleriacError):
+    """A task was given up: `flask celery show` says why, `flask celery retry` sends it again.
+
+    What ``AsyncResult(...).get()`` raises for a dead letter.
+
+    .. versionadded:: 0.1
+    """
+
+
 def default_message(error: type[BaseException]) -> str:
     """The first paragraph of an error's docstring, on one line."""
     doc = inspect.cleandoc(error.__doc__ or error.__name__)

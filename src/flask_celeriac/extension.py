@@ -39,6 +39,7 @@ R = TypeVar("R")
 _SEEN_BY_FLASK = (
     *("durability", "database", "url_base", "keep_succeeded", "keep_others"),
     *("max_message_size", "max_message_depth", "allow_pickle", "show_arguments"),
+    *("max_attempts", "unknown_task_patience"),
 )
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 import celery
 import flask
 from celery.app import pop_current_task, push_current_task
+from celery.exceptions import Ignore
 from flask.globals import app_ctx
 from kombu.exceptions import EncodeError
 
@@ -55,6 +56,7 @@ class Task(celery.Task[P, R]):
     """
 
     Strategy = "flask_celeriac.worker.strategy:default"
+    Request = "flask_celeriac.worker.request:Request"
 
     #: Where messages go by default: what ``@celeriac.task`` was given of :data:`ROUTING`.
     routing: Mapping[str, Any] = {}
@@ -63,6 +65,9 @@ class Task(celery.Task[P, R]):
     #: Which arguments nobody is shown: names of parameters, or a function that is given the
     #: positional and the keyword arguments and returns what may be shown of them.
     redact: Redact = ()
+    #: How many of its runs may be cut off by the death of their process until it is a dead letter,
+    #: 0 for any number; None is what ``CELERIAC_MAX_ATTEMPTS`` says.
+    max_attempts: int | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         # Made synchronous here rather than where it is called: Celery wraps `run` for
@@ -109,6 +114,9 @@ class Task(celery.Task[P, R]):
                 return self.run(*args, **kwargs)
             with context:
                 return self.run(*args, **kwargs)
+        except Ignore:
+            admission.leave(self, request)
+            raise
         finally:
             progress.finish(self, request)
             app: Any = self.app

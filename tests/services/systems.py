@@ -38,15 +38,33 @@ def system(name: str, folder: Path, celeriac: Celeriac, **celery: Any) -> Iterat
             piece = pieces.redis_database() if broker == "redis" else pieces.rabbitmq_vhost()
             app.config["CELERY"]["broker_url"] = stack.enter_context(piece)
         if database:
-            service, drop, driver = _DATABASES[database]
-            url = stack.enter_context(pieces.sql_database(service, drop=drop))
-            url = app.config["CELERIAC_DATABASE"] = f"{driver}:{url.partition(':')[2]}"
+            url = app.config["CELERIAC_DATABASE"] = _new_database(database, stack)
             stack.callback(lambda: engine_for(url).dispose())
         celeriac.init_app(app)
         stack.callback(pools.reset)
         stack.callback(app.extensions["celery"].close)
         with app.app_context():
             yield app
+
+
+@contextmanager
+def environ_of(name: str) -> Iterator[dict[str, str]]:
+    """The environment of processes on one of these systems."""
+    broker, _, database = name.partition("+")
+    with ExitStack() as stack:
+        environ: dict[str, str] = {}
+        if broker != "embedded":
+            piece = pieces.redis_database() if broker == "redis" else pieces.rabbitmq_vhost()
+            environ["CELERY_BROKER_URL"] = stack.enter_context(piece)
+        if database:
+            environ["FLASK_CELERIAC_DATABASE"] = _new_database(database, stack)
+        yield environ
+
+
+def _new_database(name: str, stack: ExitStack) -> str:
+    service, drop, driver = _DATABASES[name]
+    url = stack.enter_context(pieces.sql_database(service, drop=drop))
+    return f"{driver}:{url.partition(':')[2]}"
 
 
 def inject(app: Flask, body: str | bytes, **options: Any) -> None:

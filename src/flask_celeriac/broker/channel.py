@@ -164,6 +164,14 @@ class Channel(Topology):
         else:
             self._transport.turn_soon()
 
+    def note_crash(self, delivery_tag: str) -> None:
+        """The process that ran this task has died; it is given back next."""
+        self.claims.crashed.add(queries.claim_of(delivery_tag))
+
+    def note_stopped(self, delivery_tag: str) -> None:
+        """The run of this task was stopped; it is given back next."""
+        self.claims.stopped.add(queries.claim_of(delivery_tag))
+
     def turn_later(self, seconds: float) -> None:
         """Take a turn when some time has passed, if none comes before that."""
         self._transport.turn_later(seconds)

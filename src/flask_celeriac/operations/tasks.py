@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .. import states
 from ..broker import task_queries as queue_queries
 from ..errors import TaskStateError, UnknownTaskError, UnknownTaskNameError
-from ..records import task_queries, write_queries
-from ..records.recording import LONGEST_ARGUMENTS
+from ..records import task_queries
 from ..records.task_record import Attempt, TaskRecord
 from . import reading
 from .listing import LARGEST_PAGE
@@ -175,29 +174,7 @@ def revoke(app: FlaskCelery, task_id: str, *, terminate: bool = False) -> None:
         raise TaskStateError(
             f"Task {task_id} is running: revoke it with terminate to stop it, or wait for its end"
         )
-    if task.state != states.RUNNING:  # else the worker that stops it records that
-        # Before workers hear of it: they record it too, and know no more than its id.
-        _record_revoked(app, sources_of(app), task)
     app.control.revoke(task_id, terminate=terminate)
-
-
-def _record_revoked(app: FlaskCelery, sources: Sources, task: TaskRecord) -> None:
-    now = time.time()
-    known = ("name", "queue", "priority", "created", "root_id", "parent_id", "group_id", "retry_of")
-    values = {name: getattr(task, name) for name in known}
-    ended = {"state": states.REVOKED, "status": "REVOKED", "finished": now, "updated": now}
-    if sources.queue is not None:
-        # With the message go the arguments, which somebody may want to send again.
-        with sources.queue.connection() as db:
-            message = queue_queries.find_message(db, task.id)
-        body = None if message is None else message.body
-        if isinstance(body, str) and len(body) <= LONGEST_ARGUMENTS:
-            values["arguments"] = body
-    with sources.engine.begin() as connection:
-        write_queries.write(connection, {"task_id": task.id, **values, **ended})
-    if sources.queue is not None:
-        with sources.queue.transaction() as db:
-            queue_queries.remove(db, task.id)
 
 
 def discard(app: FlaskCelery, task_id: str) -> None:

@@ -14,9 +14,15 @@ RETRY_OF = "celeriac_retry_of"
 REQUEST_ID = "celeriac_request_id"
 TRACE_ID = "celeriac_trace_id"
 SCHEDULE = "celeriac_schedule"
+#: How many runs of the task were cut off by the death of their process, as the broker counts.
+CRASHES = "celeriac_crashes"
 
 #: The attribute of a request that says when its task's body began, in seconds since the epoch.
 STARTED = "celeriac_started"
+#: The attribute of a request that tells its run from others of its task, where the queue does not.
+RUN = "celeriac_run"
+#: The attribute of a request whose run does not count any more, as another one has begun.
+SUPERSEDED = "celeriac_superseded"
 #: The attribute of a request with what its task said of its progress, by the record's columns.
 PROGRESS = "celeriac_progress"
 
@@ -48,7 +54,10 @@ def of_request(request: Any) -> dict[str, Any]:
     headers = request.headers
     if headers:
         values.update(of_headers(headers))
-    values.update(request.__dict__.get(PROGRESS, ()))
+    inner = request.__dict__
+    if RUN in inner:
+        values["run"] = inner[RUN]
+    values.update(inner.get(PROGRESS, ()))
     return values
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import Any
 
@@ -10,7 +11,7 @@ from celery.backends import base
 from kombu.utils.json import dumps
 
 from .. import states as record_states
-from . import description, task_queries, write_queries
+from . import description, gate_queries, task_queries, write_queries
 from .task_record import Attempt
 
 #: Celery's stubs know only a part of its backends.
@@ -18,6 +19,8 @@ BaseBackend: Any = base.BaseBackend
 _META_COLUMNS = ("status", "result", "traceback", "children", "date_done")
 #: Characters of a task's arguments that are kept with its record.
 LONGEST_ARGUMENTS = 65_536
+
+logger = logging.getLogger(__name__)
 
 
 class Recording(BaseBackend):  # type: ignore[misc]
@@ -78,12 +81,14 @@ class Recording(BaseBackend):  # type: ignore[misc]
                 return
             self._find_arguments(values, request)
             with self.engine.begin() as connection:
-                write_queries.write(connection, values)
+                if not self._write_own(connection, values, request):
+                    return
                 self._chords.note(connection, part, request.chord)
         elif self._file is None:
             self._find_arguments(values, request)
             with self.engine.begin() as connection:
-                write_queries.write(connection, values)
+                if not self._write_own(connection, values, request):
+                    return
                 self._note_attempt(connection, values)
         elif state == states.SUCCESS and self._store_with_ack(values, claim):
             return
@@ -98,6 +103,20 @@ class Recording(BaseBackend):  # type: ignore[misc]
                     self._note_attempt(connection, values)
         if state in states.READY_STATES:
             self.ring(task_id)
+
+    def _write_own(self, connection: Any, values: dict[str, Any], request: Any) -> bool:
+        """Write a state; False where another run of the task has begun since, which now ends it."""
+        if write_queries.write(connection, values) or "run" not in values:
+            return True
+        found = gate_queries.standing(connection, values["task_id"])
+        if found is None or found.run == values["run"]:
+            return True
+        request.__dict__[description.SUPERSEDED] = True
+        logger.warning(
+            "Task %s has begun once more elsewhere: what this run came to does not count",
+            values["task_id"],
+        )
+        return False
 
     def _note_attempt(self, connection: Any, values: dict[str, Any]) -> None:
         """Keep the history of an attempt that is to be repeated."""

@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 
 from .. import states
-from ..tables import attempt, pause, record
+from ..tables import attempt, dead_letter, pause, record
 
 if TYPE_CHECKING:
     from .task_record import Attempt, Filter
@@ -226,7 +226,8 @@ def delete_task(connection: Connection, task_id: str) -> bool:
     mine = and_(record.c.task_id == task_id, record.c.state.in_(states.ENDED))
     if not connection.execute(delete(record).where(mine)).rowcount:
         return False
-    connection.execute(delete(attempt).where(attempt.c.task_id == task_id))
+    for table in (attempt, dead_letter):
+        connection.execute(delete(table).where(table.c.task_id == task_id))
     return True
 
 
@@ -252,7 +253,8 @@ def prune(connection: Connection, state: str, before: float, batch: int) -> int:
     if rows:
         connection.execute(delete(record).where(record.c.id.in_([row.id for row in rows])))
         ids = [row.task_id for row in rows]
-        connection.execute(delete(attempt).where(attempt.c.task_id.in_(ids)))
+        for table in (attempt, dead_letter) if state == states.DEAD else (attempt,):
+            connection.execute(delete(table).where(table.c.task_id.in_(ids)))
     return len(rows)
 
 

@@ -36,14 +36,14 @@ def bury(consumer: Any, message: Any, reason: str, text: str, *, forged: bool = 
             message.ack_log_error(logger, consumer.connection_errors)
             consumer.qos.decrement_eventually()
         else:
-            _later(consumer, again)
+            later(consumer, REST, again)
 
-    _later(consumer, again)
+    later(consumer, REST, again)
 
 
-def _later(consumer: Any, call: Any) -> None:
-    # Not in the timer's own thread, where it has one.
-    consumer.timer.call_after(REST, consumer.call_soon, (call,))
+def later(consumer: Any, seconds: float, call: Any) -> None:
+    """Do something in a while: where messages are received, not in a timer's own thread."""
+    consumer.timer.call_after(seconds, consumer.call_soon, (call,))
 
 
 def _stored(consumer: Any, message: Any, reason: str, text: str, forged: bool) -> bool:

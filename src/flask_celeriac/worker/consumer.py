@@ -10,6 +10,7 @@ from celery import signals
 from celery.worker import consumer, state
 
 from .. import verification
+from . import unknown
 from .burial import bury
 
 #: Celery's stubs know only a part of it.
@@ -69,12 +70,12 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]
 
     def on_unknown_task(self, body: Any, message: Any, exc: BaseException) -> None:
         """A message is of a task that this worker does not know."""
-        name = (message.headers or {}).get("task")
-        logger.error("A task called %r is not known here and is put away", name, exc_info=exc)
-        bury(self, message, "unknown_task", f"No task is called {name!r}")
-        signals.task_unknown.send(
-            sender=self, message=message, exc=exc, name=name, id=(message.headers or {}).get("id")
-        )
+        task_id, name = message.headers.get("id"), message.headers.get("task")
+        if not isinstance(task_id, str) or not isinstance(name, str):
+            bury(self, message, "invalid", "It has no id, or names no task")
+            return
+        unknown.keep(self, message, name)
+        signals.task_unknown.send(sender=self, message=message, exc=exc, name=name, id=task_id)
 
 
 def _has_begun(message: Any) -> bool:

@@ -7,11 +7,17 @@ from typing import TYPE_CHECKING, Any
 from celery.worker import strategy
 
 from .. import verification
+from ..operations.sources import records_url
+from ..records.description import CRASHES
+from .admission import crash_text, limit_of
 from .burial import bury
 from .consumer import Consumer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+#: How often RabbitMQ has delivered a message of a quorum queue before.
+DELIVERIES = "x-delivery-count"
 
 #: Celery's stubs know only a part of it.
 celery_strategy: Any = strategy
@@ -19,15 +25,28 @@ celery_strategy: Any = strategy
 
 def default(task: Any, app: Any, consumer: Any, **options: Any) -> Callable[..., Any]:
     """Celery's, for messages that nothing is wrong with; others are dead letters."""
-    handle: Callable[..., Any] = celery_strategy.default(task, app, consumer, **options)
-    if isinstance(consumer, Consumer):  # which has looked already
-        return handle
-    complaint = verification.complaint
+    handle = celery_strategy.default(task, app, consumer, **options)
+    looks = not isinstance(consumer, Consumer)  # else it has looked already
+    complaint, limit = verification.complaint, limit_of(task)
+    # Where a record counts them, it does so when the next one begins.
+    counter = DELIVERIES if records_url(app) is None else CRASHES
 
     def task_message_handler(message: Any, *rest: Any, **named: Any) -> Any:
-        found = complaint(app, message)
+        found = complaint(app, message) if looks else None
         if found is None:
-            return handle(message, *rest, **named)
+            crashes = message.headers.get(CRASHES) or message.headers.get(counter)
+            if not crashes or not limit or _number(crashes, message) < limit:
+                return handle(message, *rest, **named)
+            found = verification.Complaint("crashed", crash_text(crashes))
         return bury(consumer, message, found.reason, found.text, forged=found.forged)
 
     return task_message_handler
+
+
+def _number(crashes: Any, message: Any) -> int:
+    """How many runs were cut off, 0 where nobody can tell."""
+    if not isinstance(crashes, int):
+        return 0
+    # One that waits in a worker for its time is delivered anew when that stops.
+    waits = message.headers.get("eta") and CRASHES not in message.headers
+    return 0 if waits else crashes

@@ -254,7 +254,7 @@ def effective(settings: Settings, conf: Mapping[str, Any], *, defaults: bool = F
     for key in keys.OWN_KEYS:
         value = getattr(settings.options, key)
         name = f"CELERIAC_{key.upper()}"
-        if name in settings.origins or value is not None or defaults:
+        if name in settings.origins or value not in (None, ()) or defaults:
             origin = settings.origins.get(name, Origin("default", name))
             rows.append(Row(name, mask(value, key), str(origin)))
     for name in sorted({*keys.settings(), *settings.celery}):

@@ -160,7 +160,7 @@ def _shape_of(headers: Mapping[str, Any]) -> _Shape | Complaint:
         if expected is not None and not isinstance(value, expected):
             wanted = " or ".join(kind.__name__.replace("NoneType", "nothing") for kind in expected)
             text = f"its header {name!r} is {type(value).__name__}, not {wanted}"
-            return Complaint("invalid", text)
+            return Complaint("invalid", text, forged=True)
     items = headers.items()
     return _Shape(
         texts=tuple(name for name, value in items if isinstance(value, str)),
@@ -259,9 +259,9 @@ def _of_body(message: Any) -> Complaint | None:
         return Complaint("unknown_message", "it is no message of Celery's: its body is no task's")
     args, kwargs, embedded = body
     if not isinstance(args, (list, tuple)) or not isinstance(kwargs, dict):
-        return Complaint("invalid", "its arguments are no list and mapping")
+        return Complaint("invalid", "its arguments are no list and mapping", forged=True)
     if embedded is not None and not isinstance(embedded, dict):
-        return Complaint("invalid", "what comes with its arguments is no mapping")
+        return Complaint("invalid", "what comes with its arguments is no mapping", forged=True)
     return _of_following(embedded) if embedded else None
 
 
@@ -271,7 +271,7 @@ def _of_following(embedded: dict[str, Any]) -> Complaint | None:
         value = embedded.get(name)
         following = value if name != "chord" else [value]
         if value and not (isinstance(following, (list, tuple)) and all(map(_is_task, following))):
-            return Complaint("invalid", f"its {name} are no tasks")
+            return Complaint("invalid", f"its {name} are no tasks", forged=True)
     return None
 
 

@@ -58,7 +58,7 @@ class CeleriacOptions:
     """
 
     durability: str = "normal"
-    database: str | None = None
+    database: str | None = field(default=None, repr=False)
     url_base: str | None = None
     keep_succeeded: float = 7
     keep_others: float = 30
@@ -83,7 +83,7 @@ class Settings:
     .. versionadded:: 0.1
     """
 
-    celery: dict[str, Any] = field(default_factory=dict[str, Any])
+    celery: dict[str, Any] = field(default_factory=dict[str, Any], repr=False)
     origins: dict[str, Origin] = field(default_factory=dict[str, Origin])
     options: CeleriacOptions = field(default_factory=CeleriacOptions)
 

@@ -51,9 +51,7 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]
 
     def on_unknown_message(self, body: Any, message: Any) -> None:
         """A message has no task in it."""
-        logger.error(
-            "A message is no task and is put away: %s", self._message_report(body, message)
-        )
+        logger.error("A message is no task and is put away")
         bury(self, message, "unknown_message", "It is no message of Celery's: it names no task")
         signals.task_rejected.send(sender=self, message=message, exc=None)
 

@@ -60,7 +60,7 @@ class CeleriacOptions:
     """
 
     durability: str = "normal"
-    database: str | None = None
+    database: str | None = field(default=None, repr=False)
     url_base: str | None = None
     keep_succeeded: float = 7
     keep_others: float = 30
@@ -87,7 +87,7 @@ class Settings:
     .. versionadded:: 0.1
     """
 
-    celery: dict[str, Any] = field(default_factory=dict[str, Any])
+    celery: dict[str, Any] = field(default_factory=dict[str, Any], repr=False)
     origins: dict[str, Origin] = field(default_factory=dict[str, Origin])
     options: CeleriacOptions = field(default_factory=CeleriacOptions)
 
@@ -258,7 +258,7 @@ def effective(settings: Settings, conf: Mapping[str, Any], *, defaults: bool = F
     for key in keys.OWN_KEYS:
         value = getattr(settings.options, key)
         name = f"CELERIAC_{key.upper()}"
-        if name in settings.origins or value is not None or defaults:
+        if name in settings.origins or value not in (None, ()) or defaults:
             origin = settings.origins.get(name, Origin("default", name))
             rows.append(Row(name, mask(value, key), str(origin)))
     for name in sorted({*keys.settings(), *settings.celery}):

@@ -8,6 +8,8 @@ import re
 from datetime import datetime, timezone
 from typing import Any
 
+from ..config_mask import mask
+
 #: Message headers of ours.
 LABELS = "celeriac_labels"
 RETRY_OF = "celeriac_retry_of"
@@ -108,7 +110,7 @@ def of_error(name: str | None, result: Any, traceback: str | None) -> dict[str, 
         kind, said = type(result).__name__, result
     return {
         "error_type": kind[:_LONGEST_TYPE],
-        "error_message": str(said)[:_LONGEST_MESSAGE],
+        "error_message": mask(str(said)[: 8 * _LONGEST_MESSAGE])[:_LONGEST_MESSAGE],
         "error_fingerprint": fingerprint(name, kind, traceback),
     }
 

@@ -11,6 +11,7 @@ from celery.backends import base
 from kombu.utils.json import dumps
 
 from .. import states as record_states
+from ..config_mask import mask
 from . import description, gate_queries, task_queries, write_queries
 from .task_record import Attempt
 
@@ -60,7 +61,7 @@ class Recording(BaseBackend):  # type: ignore[misc]
             "state": ours,
             "status": state,
             "result": self.pack(result),
-            "traceback": traceback,
+            "traceback": mask(traceback),
             "children": dumps(children) if children else None,
             "details": self._details(result, state, traceback, request),
             "finished": now if state in states.READY_STATES else None,

@@ -8,6 +8,8 @@ from billiard import einfo
 from celery.exceptions import WorkerLostError
 from celery.worker import request
 
+from .. import redaction
+
 #: Celery's stubs know only a part of these.
 CeleryRequest: Any = request.Request
 ExceptionWithTraceback: Any = einfo.ExceptionWithTraceback  # type: ignore[attr-defined]
@@ -45,6 +47,14 @@ class Request(CeleryRequest):  # type: ignore[misc]
         if self.time_start and self.task.acks_late and not self.acknowledged:
             self._given_back()
         super().cancel(pool, signal, emit_retry)
+
+    def info(self, safe: bool = False) -> dict[str, Any]:
+        """What ``inspect`` tells of it: of its arguments, what others than the task may see."""
+        found: dict[str, Any] = super().info(safe)
+        if not safe:
+            args, kwargs = list(self.args or ()), dict(self.kwargs or {})
+            found["args"], found["kwargs"] = redaction.listed(self.app, self.type, args, kwargs)
+        return found
 
     def _note(self, what: str) -> None:
         """Have a channel that counts runs count this one with the message that is given back."""

@@ -16,7 +16,12 @@ if TYPE_CHECKING:
 #: Rows that conditions without an index are tried on.
 SCAN = 10_000
 
-_COLUMNS = "id, task_id, task, queue, priority, due, claim, claims, created, envelope, body"
+#: Bytes of a body that are read: a page of a list may have hundreds of them.
+LONGEST_BODY = 65_536
+_COLUMNS = (
+    "id, task_id, task, queue, priority, due, claim, claims, created, envelope,"
+    f" CASE WHEN length(body) <= {LONGEST_BODY} THEN body END AS body"
+)
 #: What tells in which state the task of a message is. A repeated attempt carries the count of
 #: those before it.
 #: Most say so in a way that needs no parsing.

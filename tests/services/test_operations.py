@@ -262,6 +262,24 @@ def test_a_workflow(app: Flask, celery: Any) -> None:
     assert [task.id for task in members] == [result.id]
 
 
+def test_text_is_found_as_it_was_given(app: Flask, celery: Any) -> None:
+    """Although it is kept as it travels, in JSON."""
+    words = ["M\u00fcller", 'say "so"', "50%_\\", "\U0001f600"]
+    ids = [quiet.delay(word).id for word in words]
+
+    def found() -> list[list[str]]:
+        asked = [*words, "m\u00dcLLER"]
+        return [[task.id for task in everything(celery, text=text)] for text in asked]
+
+    expected = [[ids[0]], [ids[1]], [ids[2]], [ids[3]], [ids[0]]]
+    assert found() == expected
+    with working(app):
+        for task_id in ids:
+            in_state(celery, task_id, "succeeded")
+    assert found() == expected
+    assert everything(celery, text="so_") == []
+
+
 def test_long_arguments_are_not_kept(celery: Any) -> None:
     task_id = quiet.delay("x" * 70_000).id
     assert operations.show(celery, task_id).args is None

@@ -226,8 +226,9 @@ def _conditions(chosen: Filter) -> tuple[list[str], dict[str, Any], list[str]]:
         rest.append("(task_id = :root OR json_extract(envelope, '$.headers.root_id') = :root)")
         bound["root"] = chosen.root
     if chosen.text:
-        rest.append("(instr(lower(body), lower(:text)) OR instr(lower(task), lower(:text)))")
-        bound["text"] = chosen.text
+        bound |= {f"text{number}": each for number, each in enumerate(chosen.spellings)}
+        found = [f"instr(lower(body), lower(:text{n}))" for n in range(len(chosen.spellings))]
+        rest.append(f"({' OR '.join(found)} OR instr(lower(task), lower(:text0)))")
     if chosen.created_after is not None:
         place.append("created >= :since")
         bound["since"] = chosen.created_after

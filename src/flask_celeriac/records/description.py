@@ -109,10 +109,17 @@ def of_error(name: str | None, result: Any, traceback: str | None) -> dict[str, 
     else:
         kind, said = type(result).__name__, result
     return {
-        "error_type": kind[:_LONGEST_TYPE],
-        "error_message": mask(str(said)[: 8 * _LONGEST_MESSAGE])[:_LONGEST_MESSAGE],
+        "error_type": storable(kind[:_LONGEST_TYPE]),
+        "error_message": mask(storable(str(said)[: 8 * _LONGEST_MESSAGE]))[:_LONGEST_MESSAGE],
         "error_fingerprint": fingerprint(name, kind, traceback),
     }
+
+
+def storable(text: str) -> str:
+    """A text that every database takes: PostgreSQL has no NUL, none has half a character."""
+    if text.isascii() and "\0" not in text:
+        return text
+    return text.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()
 
 
 def fingerprint(name: str | None, kind: str, traceback: str | None) -> str:

@@ -61,7 +61,7 @@ class Recording(BaseBackend):  # type: ignore[misc]
             "state": ours,
             "status": state,
             "result": self.pack(result),
-            "traceback": mask(traceback),
+            "traceback": mask(description.storable(traceback)) if traceback else traceback,
             "children": dumps(children) if children else None,
             "details": self._details(result, state, traceback, request),
             "finished": now if state in states.READY_STATES else None,

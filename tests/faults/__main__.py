@@ -8,6 +8,7 @@ import datetime as dt
 import logging
 import random
 import shlex
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -67,6 +68,7 @@ def main() -> None:
     parser.add_argument("--write-docs", action="store_true", help="put the matrix into the page")
     arguments = parser.parse_args()
     logging.getLogger("flask_celeriac").setLevel(logging.CRITICAL)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     print(f"seed {arguments.seed}", flush=True)
     done, wrong = [], []
     with tempfile.TemporaryDirectory(prefix="celeriac-faults-") as directory:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +25,15 @@ class Account(Story):
                 account.attempted.add(parsed.number)
             account.add(parsed)
         return account
+
+    def without(self, apart: Collection[int]) -> Account:
+        """It, but for some tasks."""
+        return Account(
+            acked=self.acked - set(apart),
+            starts={number: lines for number, lines in self.starts.items() if number not in apart},
+            ends={number: lines for number, lines in self.ends.items() if number not in apart},
+            attempted=self.attempted - set(apart),
+        )
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -58,6 +59,12 @@ class Session:
     #: Further runs that an injection explains, beyond the runs that were hit.
     excused: int = 0
     revoked: set[int] = field(default_factory=set)
+    #: Tasks that are meant to come to no end, and are not counted.
+    apart: set[int] = field(default_factory=set)
+    #: Whether two runs of a task at once are what the fault brings about.
+    may_overlap: bool = False
+    #: When a server was back after an outage.
+    returns: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.chance = random.Random(f"{self.seed} {self.recipe} {self.place.system}")
@@ -108,12 +115,14 @@ class Session:
         rate: float = 0.0,
         first: int = 0,
         name: str = "work",
+        payload: int = 0,
         setup: Setup | None = None,
+        **options: object,
     ) -> Process:
         """Have tasks enqueued by a process of its own."""
         process = self.place.zygote.start(
             f"{JOBS}:produce",
-            *(self.seed, first, count, longest, rate, name),
+            *(self.seed, first, count, longest, rate, name, payload, options),
             log=self.place.folder / f"producer-{len(self.producers)}.log",
             env=self.environment(setup),
         )
@@ -134,7 +143,8 @@ class Session:
 
     def follow(self) -> None:
         for line in self.tail.read():
-            self.last_news = time.monotonic()
+            if line.number not in self.apart:
+                self.last_news = time.monotonic()
             if line.kind == "attempt":
                 self.account.attempted.add(line.number)
             self.account.add(line)
@@ -166,7 +176,7 @@ class Session:
 
     @property
     def missing(self) -> set[int]:
-        return self.account.acked - self.account.ends.keys() - self.revoked
+        return self.account.acked - self.account.ends.keys() - self.revoked - self.apart
 
     # Faults
 
@@ -194,6 +204,16 @@ class Session:
             self.hits.append(hit)
         return hit
 
+    def outage(self, moment: float) -> None:
+        """Note that something was out of reach, and is back since a moment."""
+        self.outages += 1
+        self.returns.append(moment)
+
+    def slowest(self) -> float:
+        """Seconds that the slowest call of a producer took."""
+        found = [re.findall(r"slowest ([\d.]+)", producer.output()) for producer in self.producers]
+        return max((float(words[-1]) for words in found if words), default=0.0)
+
     # The end
 
     def settle(self, quiet: float = QUIET) -> None:
@@ -204,7 +224,7 @@ class Session:
             if self.producing:
                 self.last_news = time.monotonic()
                 return False
-            if not self.missing and (not ours or not self.place.held(self.seed)):
+            if not self.missing and not (ours and self.place.held(self.seed) - self.apart):
                 return True
             return time.monotonic() - self.last_news > (PROMISE if ours else quiet)
 
@@ -226,7 +246,7 @@ class Session:
         self.follow()
         cell, account = self.cell, Account.of(self.ledger)
         held = self.place.held(self.seed)
-        cell.count(account, held, self.revoked)
+        cell.count(account.without(self.apart), held, self.revoked)
         if self.place.completions is not None:
             cell.twice = self.place.completions.twice()
         cell.injections = len(self.hits) + self.outages
@@ -235,9 +255,13 @@ class Session:
             for line in hit.running:
                 again = [s.moment for s in account.starts[line.number] if s.moment > hit.moment]
                 cell.recoveries += [min(again) - hit.moment] if again else []
+        every = sorted(line.moment for lines in account.starts.values() for line in lines)
+        for moment in self.returns:
+            cell.recoveries += [start - moment for start in every if start > moment][:1]
         if cell.ours:
             cell.wrong += self.place.complaints()
-            cell.wrong += [f"two runs at once: {found}" for found in [account.overlaps()] if found]
+            overlaps = [] if self.may_overlap else account.overlaps()
+            cell.wrong += [f"two runs at once: {overlaps[:10]}"] if overlaps else []
         cell.seconds = time.monotonic() - self.begun
         return cell
 

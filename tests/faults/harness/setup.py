@@ -22,6 +22,7 @@ class Setup:
     :param flask: keys of ``app.config``.
     :param tasks: options of tasks, by their names.
     :param version: of the application: the second knows one more task.
+    :param lease: seconds of a lease in the embedded file, if not its own.
     """
 
     app: str
@@ -33,6 +34,7 @@ class Setup:
     flask: dict[str, Any] = field(default_factory=dict)
     tasks: dict[str, dict[str, Any]] = field(default_factory=dict)
     version: int = 1
+    lease: float = 0.0
 
     @classmethod
     def read(cls) -> Setup:

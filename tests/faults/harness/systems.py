@@ -155,18 +155,21 @@ def waiting(url: str, queue: str = QUEUE) -> list[bytes]:
 @contextlib.contextmanager
 def place(
     system: System, folder: Path, zygote: Zygote, *, server: dict[str, str] | None = None,
-    records: str = "postgres", **changes: Any,
+    records: str = "postgres", home: Path | None = None, extra: dict[str, Any] | None = None,
+    **changes: Any,
 ) -> Iterator[Place]:  # fmt: skip
     """Set up a system, for the length of a ``with`` block.
 
     :param server: options of its server.
     :param records: ``postgres`` where there is one, or ``sqlite``.
+    :param home: the folder for what the application keeps, if not one of its own.
+    :param extra: what the recipe needs to know besides.
     :param changes: of its :class:`Setup`.
     """
     folder.mkdir(parents=True)
     with contextlib.ExitStack() as stack:
         made = stack.enter_context(servers.server(system.broker, folder / "server", **server or {}))
-        setup = Setup(f"tests.faults.harness.{system.zygote}", str(folder / "home"))
+        setup = Setup(f"tests.faults.harness.{system.zygote}", str(home or folder / "home"))
         if made is not None:
             setup = replace(setup, broker=made.url)
         if system.is_ours and system.broker != "embedded":
@@ -177,8 +180,8 @@ def place(
             setup = replace(setup, celery=settings, results=results)
         celery = {**setup.celery, **changes.pop("celery", {})}
         setup = replace(setup, celery=celery, **changes)
-        (folder / "home").mkdir()
-        found = Place(system, folder, setup, made, zygote)
+        Path(setup.home).mkdir(exist_ok=True)
+        found = Place(system, folder, setup, made, zygote, extra=extra or {})
         if system.is_ours:
             _prepare(found)
             found.completions = Completions(setup.database or found.embedded_path)

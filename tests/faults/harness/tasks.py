@@ -14,6 +14,8 @@ from tests.system.tasks import LEDGER
 
 #: The numbers of chords' bodies begin here.
 BODIES = 1_000_000
+#: And those of tasks that end their process.
+POISON = 2_000_000
 
 
 def task_id(seed: int, number: int) -> str:
@@ -26,7 +28,7 @@ def note(kind: str, number: int) -> None:
     ledger.close()
 
 
-def work(number: int, milliseconds: float) -> str:
+def work(number: int, milliseconds: float, payload: str = "") -> str:
     """Sleep, and return what no other run returns."""
     note("start", number)
     time.sleep(milliseconds / 1000)
@@ -39,15 +41,18 @@ def newer(number: int, milliseconds: float) -> str:
     return work(number, milliseconds)
 
 
-def poison(number: int, how: str) -> None:
-    """End the process that runs it."""
+def poison(number: int, milliseconds: float) -> None:
+    """End the process that runs it, in one of four ways."""
     note("start", number)
-    if how == "sigkill":
+    how = number % 4
+    if how == 0:
         os.kill(os.getpid(), signal.SIGKILL)
-    elif how == "exit":
+    elif how == 1:
         os._exit(3)
-    elif how == "segv":
+    elif how == 2:
         ctypes.string_at(0)
+    else:
+        os.kill(os.getpid(), signal.SIGABRT)
 
 
 def part(number: int, milliseconds: float) -> int:

@@ -35,6 +35,7 @@ PRELOAD = {
         *("flask_celeriac.sqlite_dbapi", "flask_celeriac.recorder", "sqlalchemy", "psycopg"),
     ),
 }
+_PR_SET_PDEATHSIG = 1
 _CLONE_NEWNET = 0x40000000
 
 
@@ -58,6 +59,8 @@ def _become(job: dict[str, Any]) -> None:
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.setpgid(0, 0)
+        # Whatever becomes of the harness, nothing of it is left.
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         os.environ.clear()
         os.environ.update(job["env"])
         for descriptor, path in ((0, os.devnull), (1, job["log"]), (2, job["log"])):

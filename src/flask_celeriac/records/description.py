@@ -14,12 +14,16 @@ RETRY_OF = "celeriac_retry_of"
 REQUEST_ID = "celeriac_request_id"
 TRACE_ID = "celeriac_trace_id"
 SCHEDULE = "celeriac_schedule"
+#: All of them.
+OURS = frozenset((LABELS, RETRY_OF, REQUEST_ID, TRACE_ID, SCHEDULE))
 
 #: The attribute of a request that says when its task's body began, in seconds since the epoch.
 STARTED = "celeriac_started"
 #: The attribute of a request with what its task said of its progress, by the record's columns.
 PROGRESS = "celeriac_progress"
 
+#: Characters of a task's arguments that are kept with its record.
+LONGEST_ARGUMENTS = 65_536
 _LONGEST_MESSAGE = 500
 _LONGEST_TYPE = 255
 _PLACE = re.compile(r'File "([^"]+)", line \d+, in (\S+)')

@@ -11,10 +11,13 @@ from . import (
     broker,  # noqa: F401 - registers celeriac:// with kombu
     config,
     defaults,
+    ledgers,
+    message_policy,
     urls,
 )
 from .celery_app import FlaskCelery, find_current
 from .cli.app_option import UserOptions
+from .config_keys import OWN_KEYS
 from .declaration import Declaration, Periodic, TaskProxy, declaration_of
 from .errors import CeleriacError, ConfigError, NotInitializedError
 from .globals import AppState
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+#: Our keys whose value in force is also in ``app.config``.
 
 
 class Celeriac:
@@ -85,7 +90,9 @@ class Celeriac:
             )
         settings = config.resolve(app.config, options=options, base_dir=app.root_path)
         urls.check(settings)
-        for key in ("durability", "database", "url_base", "keep_succeeded", "keep_others"):
+        ledgers.check(settings, [d.fun.__name__ for d in self._declarations if d.is_limited])
+        message_policy.check_settings(settings)
+        for key in set(OWN_KEYS) - {"config_file", "signing_keys"}:
             app.config.setdefault(f"CELERIAC_{key.upper()}", getattr(settings.options, key))
         defaults.configure(celery_app, settings, app.instance_path)
         celery_app.url_base = settings.options.url_base
@@ -212,8 +219,9 @@ class Celeriac:
         """A blueprint with the HTTP API of the application it is registered on.
 
         :param access: called in each request: what whoever sent it may do
-        :param hooks: ``owns``, ``limit``, ``actor``, ``name``; docs/http-api.md tells of them
-        :raises ConfigError: ``access`` is no function
+        :param hooks: ``owns``, ``limit``, ``actor``, ``streams``, ``name``; docs/http-api.md tells
+            of them
+        :raises ConfigError: ``access`` is no function, or ``streams`` no number
         """
         from .api.blueprint import make
 

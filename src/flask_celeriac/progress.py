@@ -116,10 +116,10 @@ class Run:
         """Write what was said; the seconds that took, without what only the first one needs."""
         # Costly, and of no use to tasks that say nothing of themselves.
         from .database import engine_for
-        from .operations.sources import records_url
         from .records import write_queries
         from .records.fence import Fence
         from .records.recording import LONGEST_ARGUMENTS
+        from .urls import records_url
 
         app = self._task.app
         url = records_url(app)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from flask import Flask
-from sqlalchemy import select
+from sqlalchemy import select, update
+from werkzeug.test import TestResponse
 
+from flask_celeriac import tables
 from flask_celeriac.api import idempotency, queries, starting
 from flask_celeriac.operations.sources import sources_of
 from flask_celeriac.tables import audit
@@ -164,6 +167,32 @@ def test_while_a_request_is_answered_its_key_is_taken(api: Client, app: Flask) -
     response = api("POST", "/types/api.idle/tasks", {}, headers=headers)
     assert response.status_code == 202
     assert response.headers["Location"] == f"{API}/tasks/not-yet"
+
+
+def test_a_key_is_forgotten_after_a_day(api: Client, app: Flask) -> None:
+    headers = {"Idempotency-Key": "yesterday"}
+    first = api("POST", "/types/api.idle/tasks", {"args": [1]}, headers=headers)
+    engine = sources_of(app.extensions["celery"]).engine
+    with engine.begin() as connection:
+        mine = update(tables.idempotency).where(tables.idempotency.c.key == "yesterday")
+        connection.execute(mine.values(created=time.time() - 86500))
+    second, third = (
+        api("POST", "/types/api.idle/tasks", {"args": [2]}, headers=headers) for _ in range(2)
+    )
+    assert (second.status_code, third.status_code) == (202, 202)
+    assert first.headers["Location"] != second.headers["Location"] == third.headers["Location"]
+
+
+def test_many_requests_with_one_key_at_once_start_one_task(api: Client, app: Flask) -> None:
+    def ask(_: int) -> TestResponse:
+        mine, headers = Client(app.test_client()), {"Idempotency-Key": "at-once"}
+        return mine("POST", "/types/api.idle/tasks", {"args": [7]}, headers=headers)
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(ask, range(24)))
+    assert {answer.status_code for answer in answers} <= {202, 409}
+    assert len({answer.headers["Location"] for answer in answers if answer.status_code == 202}) == 1
+    assert len(api.get("/tasks?name=api.idle&text=[7]")["tasks"]) == 1
 
 
 def test_a_refused_request_leaves_its_key_free(api: Client) -> None:

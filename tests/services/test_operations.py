@@ -143,6 +143,21 @@ def test_a_task_is_recorded_from_its_sending_to_its_end(app: Flask, celery: Any)
     assert ended.run is not None
 
 
+def test_where_a_task_comes_from_is_recorded(app: Flask, celery: Any) -> None:
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    headers = {"X-Request-ID": "req-1", "traceparent": f"00-{trace}-00f067aa0ba902b7-01"}
+    with app.test_request_context(headers=headers):
+        task_id = add.apply_async((1, 1), labels=["nightly", "\u00fcber"]).id
+        add.delay(2, 2)
+    queued = operations.show(celery, task_id)
+    with working(app):
+        ended = in_state(celery, task_id, "succeeded")
+    for task in (queued, ended):
+        assert (task.request_id, task.trace_id) == ("req-1", trace)
+        assert task.labels == ("nightly", "\u00fcber")
+    assert [task.id for task in everything(celery, label="\u00fcber")] == [task_id]
+
+
 def test_what_nobody_wants_the_result_of_is_recorded_too(app: Flask, celery: Any) -> None:
     task_id = quiet.delay("hunter2").id
     assert operations.show(celery, task_id).args == ["**"]
@@ -275,6 +290,12 @@ def test_waiting_for_the_end(app: Flask, celery: Any) -> None:
     with working(app):
         assert operations.wait(celery, task_id, 30).result == 2
     assert operations.wait(celery, task_id, 30).result == 2
+
+
+def test_waiting_for_what_nobody_wants_the_result_of(app: Flask, celery: Any) -> None:
+    with working(app):
+        # One that waited for a result would run into the test's time limit.
+        assert operations.wait(celery, quiet.delay("x").id, 600).state == "succeeded"
 
 
 def test_old_records_are_pruned(app: Flask, celery: Any) -> None:

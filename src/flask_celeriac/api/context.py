@@ -40,12 +40,15 @@ class Hooks:
     :param owns: whether a task is theirs; None where all are
     :param limit: seconds they have to wait before they may use a verb; None where they may
     :param actor: who they are, in up to 150 characters
+    :param streams: how many streams of events there may be in one process; each of them holds a
+        thread of the web server
     """
 
     access: Callable[[], Access]
     owns: Callable[[TaskRecord], bool] | None = None
     limit: Callable[[str], float | None] | None = None
     actor: Callable[[], str | None] | None = None
+    streams: int = 100
 
 
 @dataclass(frozen=True)

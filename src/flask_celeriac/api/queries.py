@@ -47,20 +47,25 @@ def add_key(
     connection.execute(insert(idempotency).values(**row, created=now))
 
 
-def take_key(connection: Connection, scope: str, key: str, since: float, now: float) -> bool:
-    """Take over a key from a request that did not come to its end; False where another did."""
+def take_key(
+    connection: Connection,
+    scope: str,
+    key: str,
+    since: float,
+    *,
+    fingerprint: str,
+    task_id: str,
+    now: float,
+) -> bool:
+    """Take over a key that another request has had since a moment; False where a third did."""
     mine = and_(_is(scope, key), idempotency.c.created == since)
-    return bool(connection.execute(update(idempotency).where(mine).values(created=now)).rowcount)
+    ours = {"fingerprint": fingerprint, "task_id": task_id, "created": now}
+    return bool(connection.execute(update(idempotency).where(mine).values(ours)).rowcount)
 
 
 def remove_key(connection: Connection, scope: str, key: str) -> None:
     """Forget a key."""
     connection.execute(delete(idempotency).where(_is(scope, key)))
-
-
-def remove_keys_before(connection: Connection, moment: float) -> None:
-    """Forget the keys that were used before a moment."""
-    connection.execute(delete(idempotency).where(idempotency.c.created < moment))
 
 
 def _is(scope: str, key: str) -> Any:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import fork_gate
 from ..errors import StorageError
-from . import queries, template
+from . import conditions, queries, template
 from .batch import Batch
 from .claims import Claims
 from .envelope import pack, unpack
@@ -86,7 +86,11 @@ class Channel(Topology):
             batch.rows.append(row)
             return
         template.record(self.store, row)
-        self.store.put(row)
+        condition = conditions.of(row)
+        if condition is None:
+            self.store.put(row)
+        else:
+            self.store.put_if(row, condition)
 
     def create_publish_batch(self, max_size: int) -> Batch:
         """What ``kombu.Producer.batch()`` collects in."""
@@ -163,6 +167,14 @@ class Channel(Topology):
             self._transport.wake()
         else:
             self._transport.turn_soon()
+
+    def note_crash(self, delivery_tag: str) -> None:
+        """The process that ran this task has died; it is given back next."""
+        self.claims.crashed.add(queries.claim_of(delivery_tag))
+
+    def note_stopped(self, delivery_tag: str) -> None:
+        """The run of this task was stopped; it is given back next."""
+        self.claims.stopped.add(queries.claim_of(delivery_tag))
 
     def turn_later(self, seconds: float) -> None:
         """Take a turn when some time has passed, if none comes before that."""

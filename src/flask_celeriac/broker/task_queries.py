@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import states
@@ -27,6 +28,14 @@ _IN_STATE = {
 }
 
 
+#: What the partial indexes of the table know.
+_READY = "claim IS NULL AND due IS NULL"
+_CLAIMED = "claim IS NOT NULL"
+_LATER = "claim IS NULL AND due IS NOT NULL"
+#: More than any priority.
+_ABOVE_ALL = 1 << 31
+
+
 class Message(NamedTuple):
     """A task in the queue, in the order of the statement's columns."""
 
@@ -44,7 +53,7 @@ class Message(NamedTuple):
 
 
 class Queue(NamedTuple):
-    """What waits in a queue.
+    """What is in a queue.
 
     :param ready: messages that could be taken now
     :param waiting: messages whose time has not come
@@ -106,9 +115,14 @@ def list_messages(
         rest.append("(created < :at OR task_id < :id)")
         bound |= {"at": after[0], "id": after[1]}
     bound |= {"scan": SCAN if rest else limit + 1, "limit": limit}
+    # Those that workers have are few, and are the oldest: the last that would be found by age.
+    along, order = "", "created"
+    if chosen.states == (states.RUNNING,):
+        along, order = " INDEXED BY message_claimed", "+created"
+        place.append(_CLAIMED)
     inner = (
-        f"SELECT {_COLUMNS} FROM message WHERE {' AND '.join(place)}"
-        " ORDER BY created DESC LIMIT :scan"
+        f"SELECT {_COLUMNS} FROM message{along} WHERE {' AND '.join(place)}"
+        f" ORDER BY {order} DESC LIMIT :scan"
     )
     where = f" WHERE {' AND '.join(rest)}" if rest else ""
     rows = db.execute(
@@ -128,12 +142,57 @@ def list_messages(
 
 
 def count_messages(db: apsw.Connection, chosen: Filter, cap: int) -> int:
-    """How many tasks in the queue are chosen, counting no further than one beyond ``cap``."""
+    """How many tasks in the queue are chosen, counting no further than one beyond ``cap``.
+
+    Where conditions have no index, of the newest :data:`SCAN` tasks.
+    """
+    if replace(chosen, states=(), queue=None) == type(chosen)():
+        return _count_states(db, chosen, cap)
     place, bound, rest = _conditions(chosen)
-    where = " AND ".join([*place, *rest])
-    sql = f"SELECT count(*) FROM (SELECT 1 FROM message WHERE {where} LIMIT :cap)"
-    found: Any = db.execute(sql, {**bound, "cap": cap + 1}).fetchall()
+    inner = (
+        f"SELECT * FROM message WHERE {' AND '.join(place)} ORDER BY created DESC LIMIT :scan"
+        if rest
+        else f"SELECT 1 FROM message WHERE {' AND '.join(place)}"
+    )
+    where = f" WHERE {' AND '.join(rest)}" if rest else ""
+    bound |= {"cap": cap + 1, "scan": SCAN}
+    sql = f"SELECT count(*) FROM (SELECT 1 FROM ({inner}){where} LIMIT :cap)"
+    found: Any = db.execute(sql, _used(bound, sql)).fetchall()
     return int(found[0][0])
+
+
+def _count_states(db: apsw.Connection, chosen: Filter, cap: int) -> int:
+    """Those of some states, and of a queue, along the index of each state."""
+    number = 0
+    for index, rest in _parts(chosen):
+        sql = (
+            "SELECT count(*) FROM (SELECT 1 FROM (SELECT queue, task_id, claim, due, envelope"
+            f" FROM message WHERE {index} LIMIT :scan) WHERE {' AND '.join(rest)} LIMIT :cap)"
+        )
+        left = cap + 1 - number
+        bound = {"scan": max(SCAN, left), "cap": left, "queue": chosen.queue}
+        found: Any = db.execute(sql, _used(bound, sql)).fetchall()
+        number += int(found[0][0])
+        if number > cap:
+            break
+    return number
+
+
+def _parts(chosen: Filter) -> list[tuple[str, list[str]]]:
+    """What the index of each state is asked for, and what it does not know."""
+    wanted = {state for state in chosen.states or states.OPEN if state in _IN_STATE}
+    rest = ["task_id IS NOT NULL"]
+    of_queue = [] if chosen.queue is None else ["queue = :queue"]
+    parts = []
+    if states.QUEUED in wanted:
+        parts.append((" AND ".join([_READY, *of_queue]), rest))
+    rest = rest + of_queue
+    if states.RUNNING in wanted:
+        parts.append((_CLAIMED, rest))
+    later = [_IN_STATE[state] for state in (states.SCHEDULED, states.RETRYING) if state in wanted]
+    if later:
+        parts.append((_LATER, [*rest, *later] if len(later) == 1 else rest))
+    return parts
 
 
 def _conditions(chosen: Filter) -> tuple[list[str], dict[str, Any], list[str]]:
@@ -174,14 +233,57 @@ def _used(bound: dict[str, Any], sql: str) -> dict[str, Any]:
     return {name: value for name, value in bound.items() if f":{name}" in sql}
 
 
-def queues(db: apsw.Connection) -> list[Queue]:
-    """Every queue that holds tasks, or that somebody declared to hold them."""
+def queues(db: apsw.Connection, cap: int) -> list[Queue]:
+    """Every queue that holds tasks, its figures no further than one beyond ``cap``."""
+    ready = [_ready_in(db, name, cap) for name in _ready_queues(db)]
+    found = {queue.name: queue for queue in ready if queue.ready}
+    for figure, condition in (("claimed", _CLAIMED), ("waiting", _LATER)):
+        for name, number in _counted_by_queue(db, condition, cap):
+            known = found.get(name, Queue(name, 0, 0, 0, None))
+            found[name] = Queue._make({**known._asdict(), figure: number}.values())
+    return list(found.values())
+
+
+def _ready_queues(db: apsw.Connection) -> list[str]:
+    """The queues with ready messages, one look into the index for each."""
     rows = db.execute(
-        "SELECT queue, sum(claim IS NULL AND due IS NULL), sum(claim IS NULL AND due IS NOT NULL),"
-        " sum(claim IS NOT NULL), min(CASE WHEN claim IS NULL AND due IS NULL THEN created END)"
-        " FROM message WHERE task_id IS NOT NULL GROUP BY queue"
+        f"WITH RECURSIVE found(name) AS (SELECT min(queue) FROM message WHERE {_READY}"
+        f" UNION ALL SELECT (SELECT min(queue) FROM message WHERE {_READY} AND queue > name)"
+        " FROM found WHERE name IS NOT NULL)"
+        " SELECT name FROM found WHERE name IS NOT NULL"
     )
-    return [Queue._make(row) for row in rows]
+    return [str(row[0]) for row in rows]
+
+
+def _ready_in(db: apsw.Connection, name: str, cap: int) -> Queue:
+    """The ready tasks of a queue; the oldest one is among the first of each priority."""
+    # Limited before it is looked at what they are: not all messages are of tasks.
+    sql = (
+        "SELECT count(task_id) FROM"
+        f" (SELECT task_id FROM message WHERE {_READY} AND queue = ? LIMIT ?)"
+    )
+    number: Any = db.execute(sql, (name, cap + 1)).fetchall()[0][0]
+    first = (
+        f"SELECT priority, created FROM message WHERE {_READY} AND queue = ? AND priority < ?"
+        " ORDER BY priority DESC, id LIMIT 1"
+    )
+    oldest, row = None, db.execute(first, (name, _ABOVE_ALL)).fetchone()
+    while row is not None:
+        priority, created = row
+        oldest = created if oldest is None else min(oldest, created)
+        row = db.execute(first, (name, priority)).fetchone()
+    return Queue(name, number, 0, 0, oldest)
+
+
+def _counted_by_queue(db: apsw.Connection, condition: str, cap: int) -> list[tuple[str, int]]:
+    """How many tasks each queue has of those of a kind, as far as these are looked at."""
+    rows = db.execute(
+        "SELECT queue, count(task_id) FROM"
+        f" (SELECT queue, task_id FROM message WHERE {condition} LIMIT ?)"
+        " GROUP BY queue HAVING count(task_id) > 0",
+        (cap + 1,),
+    )
+    return [(str(name), int(number)) for name, number in rows]
 
 
 def ahead_of(db: apsw.Connection, message: Message, cap: int) -> int:

@@ -63,15 +63,15 @@ def version_line(found: int | None) -> str:
 
 def records_database(celery: Celery[Any]) -> str | None:
     """The URL of the database of the records where it is not an embedded file."""
-    from ..operations.sources import records_url
+    from ..urls import records_url
 
     url = records_url(cast("FlaskCelery", celery))
     return None if url is None or url.startswith("celeriac:") else url
 
 
 def _records(ctx: click.Context) -> str:
-    from ..operations.sources import records_url
     from ..sqlite import file_at, path_of
+    from ..urls import records_url
 
     url = records_url(cast("FlaskCelery", load_celery(ctx)))
     if url is None:

@@ -5,19 +5,21 @@ Each takes the application's Celery first, and gives and takes plain data.
 
 from .bulk import VERBS, Outcome, apply_to_each, apply_to_many, count_allowed
 from .listing import Count, Page, count, list_tasks
+from .pruning import count_prunable, prune, prune_marks
 from .queues import Queue, list_queues, pause, resume
 from .tasks import (
     attempts,
     discard,
     is_unknown,
-    prune,
     retry,
     revoke,
+    run_at_once,
+    send,
     show,
     start,
-    wait,
     workflow,
 )
+from .waiting import wait
 from .why import Reason, why
 from .workers import Worker, list_workers
 
@@ -34,6 +36,7 @@ __all__ = [
     "attempts",
     "count",
     "count_allowed",
+    "count_prunable",
     "discard",
     "is_unknown",
     "list_queues",
@@ -41,9 +44,12 @@ __all__ = [
     "list_workers",
     "pause",
     "prune",
+    "prune_marks",
     "resume",
     "retry",
     "revoke",
+    "run_at_once",
+    "send",
     "show",
     "start",
     "wait",

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from .. import states
+from .. import limits, states
 from ..broker import task_queries as queue_queries
 from ..records import task_queries
 from ..records.task_record import TaskRecord, iso
@@ -23,7 +23,7 @@ class Reason:
     """One reason why a task has not been begun.
 
     :param code: one word for programs: ``ended``, ``running``, ``eta``, ``retrying``, ``paused``,
-        ``no_worker``, ``unknown_name``, ``rate_limit``, ``ahead``, ``next``
+        ``no_worker``, ``unknown_name``, ``limit``, ``rate_limit``, ``ahead``, ``next``
     :param text: a sentence for people, with the remedy where there is one
     """
 
@@ -43,8 +43,10 @@ def why(app: FlaskCelery, task_id: str) -> list[Reason]:
     if task.state == states.RUNNING:
         return [Reason("running", f"It does not wait: {task.worker or 'a worker'} runs it.")]
     sources = sources_of(app)
-    reasons = []
-    if task.state == states.SCHEDULED:
+    reasons = _put_off(app, sources, task)
+    if reasons:
+        pass  # and its time is only when it asks again
+    elif task.state == states.SCHEDULED:
         reasons.append(Reason("eta", f"Its time has not come: it may run from {iso(task.eta)} on."))
     elif task.state == states.RETRYING:
         reasons.append(
@@ -55,6 +57,26 @@ def why(app: FlaskCelery, task_id: str) -> list[Reason]:
     reasons += paused or _workers(task, list_workers(app))
     reasons += _limited(app, task)
     return reasons + _others(sources, task, alone=not reasons)
+
+
+def _put_off(app: FlaskCelery, sources: Sources, task: TaskRecord) -> list[Reason]:
+    """The limit over all workers that did not let it begin."""
+    known: Any = app.tasks.get(task.name) if task.name else None
+    if known is None or not getattr(known, "limited", False):
+        return []
+    key = app.ledger.in_line(task.id) if known.concurrency is not None else None
+    if key is not None:
+        text = f"{app.ledger.slots_taken(key)} of {known.concurrency.at_once} run"
+        return [Reason("limit", f"It waits for a place in its concurrency limit: {text}.")]
+    if known.rate is None or task.state not in (states.SCHEDULED, states.RETRYING):
+        return []
+    if sources.queue is not None:
+        with sources.queue.connection() as db:
+            message = queue_queries.find_message(db, task.id)
+        if message is None or f'"{limits.PERMIT}"' not in message.envelope:
+            return []
+    until = f"until {iso(task.eta)}"
+    return [Reason("limit", f"It waits for its rate limit of {known.rate.limit}, {until}.")]
 
 
 def _paused(sources: Sources, task: TaskRecord) -> list[Reason]:

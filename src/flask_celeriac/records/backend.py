@@ -17,7 +17,7 @@ from .. import sqlite
 from ..backlog import backlog_at
 from ..doorbell import Ringer
 from ..errors import RecordsUnavailableError, StorageError, StorageUnavailableError
-from . import chords, queries
+from . import chords, description, queries
 from .chords import Chords
 from .ends import Ends, Successes
 from .fence import Fence
@@ -226,6 +226,8 @@ class Backend(Recording, Waiting, BaseBackend):  # type: ignore[misc]
     def on_chord_part_return(self, request: Any, state: str, result: Any, **_: Any) -> None:
         """A member of a chord has ended."""
         if self._fence.is_lost(self._fence.claim_of(request), request.id):
+            return
+        if getattr(request, description.SUPERSEDED, False):
             return
 
         def stored() -> str:

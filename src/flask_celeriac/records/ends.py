@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 #: What a request has where there is more to say.
 _MORE = (
     *("parent_id", "group", "chord", "eta", "retries", "children"),
-    description.PROGRESS,
+    *(description.PROGRESS, description.RUN),
 )
 
 

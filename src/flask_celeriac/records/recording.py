@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from functools import cached_property, partial
 from typing import Any
@@ -11,8 +12,9 @@ from celery.backends import base
 from kombu.utils.json import dumps
 
 from .. import states as record_states
-from . import description, task_queries, write_queries
+from . import description, gate_queries, task_queries, write_queries
 from .ends import Ended, Ends, Successes
+from .fence import Claim
 from .task_record import Attempt
 
 #: Celery's stubs know only a part of its backends.
@@ -20,6 +22,8 @@ BaseBackend: Any = base.BaseBackend
 _BackendStoreError: Any = exceptions.BackendStoreError
 _META_COLUMNS = ("status", "result", "traceback", "children", "date_done")
 LONGEST_ARGUMENTS = description.LONGEST_ARGUMENTS
+
+logger = logging.getLogger(__name__)
 
 
 class Recording(BaseBackend):  # type: ignore[misc]
@@ -78,8 +82,7 @@ class Recording(BaseBackend):  # type: ignore[misc]
             self._find_arguments(values, request)
         if self._file is None or part is not None or attempt is not None:
             with self.engine.begin() as connection:
-                written = write_queries.write(connection, values, claim, LONGEST_ARGUMENTS)
-                if not written and self._fence.is_lost(claim, task_id):
+                if not self._write_own(connection, values, request, claim):
                     return
                 if attempt is not None:
                     task_queries.add_attempt(connection, task_id, attempt)
@@ -93,6 +96,24 @@ class Recording(BaseBackend):  # type: ignore[misc]
                 self._ends.store(db, values, claim)
         if state in states.READY_STATES:
             self.ring(task_id)
+
+    def _write_own(
+        self, connection: Any, values: dict[str, Any], request: Any, claim: Claim | None
+    ) -> bool:
+        """Write a state; False where another run has the task now, which ends it."""
+        if write_queries.write(connection, values, claim, LONGEST_ARGUMENTS):
+            return True
+        if "run" not in values:
+            return not self._fence.is_lost(claim, values["task_id"])
+        found = gate_queries.standing(connection, values["task_id"])
+        if found is None or found.run == values["run"]:
+            return True
+        request.__dict__[description.SUPERSEDED] = True
+        logger.warning(
+            "Task %s has begun once more elsewhere: what this run came to does not count",
+            values["task_id"],
+        )
+        return False
 
     def _find_arguments(self, values: dict[str, Any], request: Any) -> None:
         """Take the arguments from the request, where no message of ours has them."""

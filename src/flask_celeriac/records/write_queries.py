@@ -15,11 +15,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    and_,
     bindparam,
     case,
     func,
     literal_column,
     null,
+    or_,
+    select,
     update,
 )
 from sqlalchemy.dialects import mysql, postgresql, sqlite
@@ -67,6 +70,8 @@ _OF_SUCCESS = {
 #: What every statement has; the others only if there is something to write.
 _ALWAYS = ("task_id", "state", "status", "queue", "priority", "created", "arguments", "updated")
 _UNKNOWN = dict.fromkeys(_ALWAYS)
+#: Seconds between two moments that are the same, written and read.
+_SAME = 1e-6
 
 
 def write(
@@ -91,7 +96,17 @@ def write(
     # SQLAlchemy forgets it on PostgreSQL, where it has an INSERT return the row's number.
     counted = {"preserve_rowcount": True}
     found = connection.execute(statement, bound, execution_options=counted)
-    return found.rowcount > 0
+    if connection.dialect.name not in ("mysql", "mariadb"):
+        return found.rowcount > 0
+    # There a row counts that was found and left as it is; one that was changed counts twice.
+    return found.rowcount > 1 or _is_written(connection, bound)
+
+
+def _is_written(connection: Connection, bound: dict[str, Any]) -> bool:
+    mine = select(record.c.state, record.c.updated).where(record.c.task_id == bound["task_id"])
+    row = connection.execute(mine).first()
+    same = row is not None and row.state == bound["state"]
+    return same and abs(row.updated - bound["updated"]) < _SAME  # type: ignore[union-attr]
 
 
 def write_embedded(
@@ -185,6 +200,9 @@ def _statement(dialect: str, columns: tuple[str, ...], state: str) -> Insert:
         literal_column(f"'{source}'") for source in states.sources(state)
     ]
     allowed: ColumnElement[bool] = record.c.state.in_(sources)
+    if "run" in columns and state != states.RUNNING:  # the run that is recorded ends the task
+        mine = or_(record.c.run.is_(None), record.c.run == bindparam("run"))
+        allowed = and_(allowed, mine)
     if dialect in ("mysql", "mariadb"):
         insert = mysql.insert(record).values(values)
         # In order: MySQL sees the columns assigned before, so the one tested comes last.

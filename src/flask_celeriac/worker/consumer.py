@@ -1,0 +1,69 @@
+"""The worker's consumer: what is no task of this application is not thrown away."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from celery import signals
+from celery.worker import consumer
+
+from .. import verification
+from . import unknown
+from .burial import bury
+
+#: Celery's stubs know only a part of it.
+CeleryConsumer: Any = consumer.Consumer
+
+logger = logging.getLogger(__name__)
+
+
+class Consumer(CeleryConsumer):  # type: ignore[misc]
+    """Celery's, with dead letters where that drops a message.
+
+    .. versionadded:: 0.1
+    """
+
+    def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], Any]:
+        """What is called with each message that comes: it is looked at before anybody reads it."""
+        handle: Callable[[Any], Any] = super().create_task_handler(*args, **kwargs)
+        complaint = verification.complaint
+
+        def on_task_received(message: Any) -> Any:
+            found = complaint(self.app, message)
+            if found is None:
+                return handle(message)
+            bury(self, message, found.reason, found.text, forged=found.forged)
+            signals.task_rejected.send(sender=self, message=message, exc=None)
+            return None
+
+        return on_task_received
+
+    def on_unknown_message(self, body: Any, message: Any) -> None:
+        """A message has no task in it."""
+        logger.error(
+            "A message is no task and is put away: %s", self._message_report(body, message)
+        )
+        bury(self, message, "unknown_message", "It is no message of Celery's: it names no task")
+        signals.task_rejected.send(sender=self, message=message, exc=None)
+
+    def on_invalid_task(self, body: Any, message: Any, exc: BaseException) -> None:
+        """A message cannot become a task."""
+        logger.error("A message is no valid task and is put away: %s", exc, exc_info=exc)
+        bury(self, message, "invalid", f"It cannot be made a task: {exc}")
+        signals.task_rejected.send(sender=self, message=message, exc=exc)
+
+    def on_decode_error(self, message: Any, exc: BaseException) -> None:
+        """The body of a message cannot be decoded."""
+        logger.error("A message cannot be decoded and is put away: %s", exc, exc_info=exc)
+        bury(self, message, "undecodable", f"Its body cannot be decoded: {exc}")
+
+    def on_unknown_task(self, body: Any, message: Any, exc: BaseException) -> None:
+        """A message is of a task that this worker does not know."""
+        task_id, name = message.headers.get("id"), message.headers.get("task")
+        if not isinstance(task_id, str) or not isinstance(name, str):
+            bury(self, message, "invalid", "It has no id, or names no task")
+            return
+        unknown.keep(self, message, name)
+        signals.task_unknown.send(sender=self, message=message, exc=exc, name=name, id=task_id)

@@ -69,7 +69,7 @@ class Successes:
         claim = self._fence.claim_of(request)
         if claim is None:
             return None
-        status = packed = None
+        status, packed, kept = None, None, self._backend.records_all
         if wanted:
             status = states.SUCCESS
             packed = self._backend.pack(self._backend.encode_result(result, status))
@@ -77,10 +77,10 @@ class Successes:
             *claim,
             status,
             packed,
-            request.hostname,
-            said.get(description.STARTED),
+            request.hostname if kept else None,
+            said.get(description.STARTED) if kept else None,
             time.time(),
-            description.LONGEST_ARGUMENTS,
+            self._backend.longest_arguments,
         )
         return Ended(task_id, row, wanted)
 
@@ -109,7 +109,7 @@ class Ends:
 
     def store(self, db: apsw.Connection, values: dict[str, Any], claim: Claim | None) -> None:
         """Write a state of a task, if the claim is held that it needs."""
-        longest = description.LONGEST_ARGUMENTS
+        longest = self._backend.longest_arguments
         if not write_queries.write_embedded(db, values, claim, longest) and claim is not None:
             self._fence.holds(db, claim, values["task_id"])  # says so where it is not
 

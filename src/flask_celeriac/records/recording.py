@@ -51,11 +51,12 @@ class Recording(BaseBackend):  # type: ignore[misc]
         """What is recorded of a task in a state."""
         now = time.time()
         children = self.current_task_children(request)
-        values = description.of_request(request) if _is_of(request, task_id) else {}
+        known = self._keeps_all(request)
+        values = description.of_request(request) if known and _is_of(request, task_id) else {}
         ours = record_states.of_celery(state)
         if state == states.REVOKED and _says_expired(result):
             ours = record_states.EXPIRED
-        if state in states.EXCEPTION_STATES:
+        if known and state in states.EXCEPTION_STATES:
             values |= description.of_error(values.get("name"), result, traceback)
         values |= {
             "task_id": task_id,
@@ -78,7 +79,7 @@ class Recording(BaseBackend):  # type: ignore[misc]
         part = self._chords.part(request, state, values["result"]) if wanted else None
         attempt = _repeated(values)
         claim = self._fence.claim_of(request) if _is_of(request, task_id) else None
-        if claim is None:
+        if claim is None and self._keeps_all(request):
             self._find_arguments(values, request)
         if self._file is None or part is not None or attempt is not None:
             with self.engine.begin() as connection:
@@ -101,7 +102,7 @@ class Recording(BaseBackend):  # type: ignore[misc]
         self, connection: Any, values: dict[str, Any], request: Any, claim: Claim | None
     ) -> bool:
         """Write a state; False where another run has the task now, which ends it."""
-        if write_queries.write(connection, values, claim, LONGEST_ARGUMENTS):
+        if write_queries.write(connection, values, claim, self.longest_arguments):
             return True
         if "run" not in values:
             return not self._fence.is_lost(claim, values["task_id"])
@@ -168,6 +169,8 @@ class Recording(BaseBackend):  # type: ignore[misc]
         ended = self._successes.of(task_id, result, request, wanted=wanted)
         if ended is None:
             return False
+        if not (wanted or self.records_all):
+            return True
         self._ensure_retryable(
             self._end,
             ended,
@@ -185,6 +188,21 @@ class Recording(BaseBackend):  # type: ignore[misc]
         self._successes.written([ended])
 
     @cached_property
+    def records_all(self) -> bool:
+        """Whether more is kept of a task than its result."""
+        state = getattr(self.app, "celeriac", None)
+        return state is None or state.settings.options.records == "all"
+
+    @property
+    def longest_arguments(self) -> int:
+        """Characters of a message's body that are kept as arguments, none if negative."""
+        return LONGEST_ARGUMENTS if self.records_all else -1
+
+    def _keeps_all(self, request: Any) -> bool:
+        # Where the queue does not tell runs from each other, the record does.
+        return self.records_all or description.RUN in getattr(request, "__dict__", ())
+
+    @cached_property
     def _is_extended(self) -> bool:
         return bool(self.app.conf.result_extended)
 
@@ -192,7 +210,7 @@ class Recording(BaseBackend):  # type: ignore[misc]
         self, task_id: str, result: Any, state: str, traceback: str | None, request: Any
     ) -> None:
         """Record what became of a task whose result nobody wants; Celery knows nothing of it."""
-        if request is None or request.is_eager:
+        if request is None or request.is_eager or not self._keeps_all(request):
             return
 
         def write() -> None:

@@ -43,6 +43,10 @@ class FlaskAMQP(CeleryAMQP):  # type: ignore[misc]
         send = CeleryAMQP.send_task_message.func(self)
 
         def send_task_message(producer: Any, name: str, message: Any, **options: Any) -> Any:
+            if self.app.recorder.is_needed:
+                # A broker that drops what has expired tells nobody: a worker does, who sees
+                # `expires`.
+                options.pop("expiration", None)
             return send(_Checking(producer, name, self.app), name, message, **options)
 
         return send_task_message

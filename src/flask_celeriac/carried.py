@@ -10,6 +10,7 @@ import flask
 from . import url_base
 from .errors import InvalidRequestError
 from .records.description import (
+    CRASHES,
     LABELS,
     LONGEST_ID,
     LONGEST_LABELS,
@@ -64,6 +65,9 @@ def carry(celery_app: FlaskCelery, options: dict[str, Any]) -> None:
     :raises InvalidRequestError: labels that cannot be any
     """
     given = options.get("headers") or {}
+    if CRASHES in given and celery_app.current_worker_task is not None:
+        # A repeated attempt is sent with the headers of this one, but has not been cut off.
+        given = options["headers"] = {k: v for k, v in given.items() if k != CRASHES}
     added: dict[str, Any] = {k: v for k, v in here(celery_app).items() if k not in given}
     labels = _labels(options.pop("labels", None), "labels")
     labels = [

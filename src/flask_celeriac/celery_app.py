@@ -13,7 +13,7 @@ from celery import Celery
 from celery.local import Proxy
 from kombu.exceptions import EncodeError
 
-from . import arguments, carried, due_dates, sending
+from . import arguments, capturing, carried, due_dates, sending
 from .errors import MessageRefusedError, NotInitializedError
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from .ledgers import Ledger
     from .message_policy import MessagePolicy
+    from .on_commit import OnCommit
     from .recorder import Recorder
 
     _Proxy = Proxy[Celery[Any]]
@@ -58,6 +59,8 @@ class FlaskCelery(Celery[Any]):
     url_base: str | None = None
     #: The SQLAlchemy session that tasks use, as ``Celeriac(session=...)`` was given it.
     session: Any = None
+    #: What keeps messages until that session's transaction is committed, if there is a session.
+    on_commit: OnCommit | None = None
     #: Whether this process may wait for its broker and its result store: in workers and beat.
     patient = False
     #: Those of ``broker_transport_options`` that are our defaults.
@@ -78,6 +81,9 @@ class FlaskCelery(Celery[Any]):
         self.steps["worker"].add("flask_celeriac.worker.scheduled:Scheduled")
         self.steps["worker"].add("flask_celeriac.worker.revoked:Revoked")
         self.steps["worker"].add("flask_celeriac.worker.slots:Slots")
+        self.steps["worker"].add("flask_celeriac.worker.ends:Ends")
+        self.steps["worker"].add("flask_celeriac.worker.reconciler:Reconciler")
+        self.steps["worker"].add("flask_celeriac.worker.relay:Relaying")
         #: The process whose database connections are the application's.
         self.pid = os.getpid()
         #: The tasks of which it was said that a date is too far away for the broker.
@@ -121,17 +127,18 @@ class FlaskCelery(Celery[Any]):
         carried.carry(self, options)
         countdown, eta = (*positional, None, None)[:2]
         due_dates.look(self, name, options.get("countdown", countdown), options.get("eta", eta))
-        if self.recorder.is_needed:
-            self.recorder.sent(name, args, kwargs, options)
-        send = super().send_task
         try:
-            if self.patient or len(positional) > _BEFORE_PRODUCER:
-                return send(name, args, kwargs, *positional, **options)
-            with sending.briefly(self, options):
-                return send(name, args, kwargs, *positional, **options)
+            if self.on_commit is not None:
+                kept = self.on_commit.send_one(
+                    lambda: Celery.send_task(self, name, args, kwargs, *positional, **options),
+                    options,
+                )
+                if kept is not None:
+                    return kept
+                with capturing.directly():
+                    return self._send_now(name, args, kwargs, *positional, **options)
+            return self._send_now(name, args, kwargs, *positional, **options)
         except (EncodeError, MessageRefusedError) as error:
-            if self.recorder.is_needed:
-                self.recorder.not_sent(options["task_id"])
             if isinstance(error, MessageRefusedError):
                 raise
             task_type = options.get("task_type") or self.tasks.get(name)
@@ -147,6 +154,28 @@ class FlaskCelery(Celery[Any]):
                 },
             )
             raise
+
+    def _send_now(
+        self, name: str, args: Any, kwargs: Any, *positional: Any, **options: Any
+    ) -> AsyncResult[Any]:
+        if self.recorder.is_needed:
+            self.recorder.sent(name, args, kwargs, options)
+        send = super().send_task
+        try:
+            if self.patient or len(positional) > _BEFORE_PRODUCER:
+                return send(name, args, kwargs, *positional, **options)
+            with sending.briefly(self, options):
+                return send(name, args, kwargs, *positional, **options)
+        except (EncodeError, MessageRefusedError):
+            if self.recorder.is_needed:
+                self.recorder.not_sent(options["task_id"])
+            raise
+
+    def producer_or_acquire(self, producer: Any = None) -> Any:
+        """A producer for a ``with`` block, as :meth:`celery.Celery.producer_or_acquire` does."""
+        if producer is None and self.on_commit is not None:
+            producer = self.on_commit.producer()
+        return super().producer_or_acquire(producer)
 
     @cached_property
     def policy(self) -> MessagePolicy:

@@ -54,6 +54,7 @@ class CeleriacOptions:
     :param signing_keys: the secrets that messages are signed with: the first signs, all verify.
     :param allow_pickle: whether pickle and YAML are read where Celery's settings accept them.
     :param show_arguments: whether logs, events and ``inspect`` show the values of arguments.
+    :param outbox: ``"on_commit"`` or ``"always"``.
     :param config_file: the absolute path of the file that was read.
 
     .. versionadded:: 0.1
@@ -73,6 +74,7 @@ class CeleriacOptions:
     signing_keys: tuple[str, ...] = field(default=(), repr=False)
     allow_pickle: bool = False
     show_arguments: bool = False
+    outbox: str = "on_commit"
     config_file: str | None = None
 
 

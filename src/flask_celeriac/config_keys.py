@@ -14,7 +14,7 @@ OWN_KEYS = (
     *("keep_succeeded", "keep_others", "keep_audit"),
     *("max_attempts", "unknown_task_patience"),
     *("max_message_size", "max_message_depth", "signing_keys", "allow_pickle", "show_arguments"),
-    "config_file",
+    *("outbox", "config_file"),
 )
 
 # Celery's code reads these, its table of defaults does not have them.

@@ -226,6 +226,7 @@ def own_value(key: str, value: Any, *, where: str) -> Any:
         "allow_pickle": _yes_or_no,
         "show_arguments": _yes_or_no,
         "config_file": _path,
+        "outbox": _outbox,
     }
     try:
         return checks[key](value)
@@ -233,6 +234,13 @@ def own_value(key: str, value: Any, *, where: str) -> Any:
         # A database's text may hold a password in a place where nobody looks for one.
         shown = "" if key in ("database", "signing_keys") else f", not {mask(value)!r}"
         raise ConfigError(f"{where}: {why}{shown}") from None
+
+
+def _outbox(value: Any) -> str:
+    text = str(value).strip().lower()
+    if text not in ("on_commit", "always"):
+        raise ValueError("the outbox is used 'on_commit' or 'always'")
+    return text
 
 
 def _durability(value: Any) -> str:

@@ -140,6 +140,14 @@ class DeadLetterError(CeleriacError):
     """
 
 
+class OutboxError(CeleriacError):
+    """A task cannot be sent on commit: give ``Celeriac(session=...)`` the application's SQLAlchemy
+    session, such as ``db.session``.
+
+    .. versionadded:: 0.1
+    """
+
+
 def default_message(error: type[BaseException]) -> str:
     """The first paragraph of an error's docstring, on one line."""
     doc = inspect.cleandoc(error.__doc__ or error.__name__)

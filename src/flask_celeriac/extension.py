@@ -19,7 +19,7 @@ from .celery_app import FlaskCelery, find_current
 from .cli.app_option import UserOptions
 from .config_keys import OWN_KEYS
 from .declaration import Declaration, Periodic, TaskProxy, declaration_of
-from .errors import CeleriacError, ConfigError, NotInitializedError
+from .errors import CeleriacError, ConfigError, NotInitializedError, OutboxError
 from .globals import AppState
 from .progress import progress, track
 from .schedules.entry import Expression, parse
@@ -97,6 +97,7 @@ class Celeriac:
         defaults.configure(celery_app, settings, app.instance_path)
         celery_app.url_base = settings.options.url_base
         celery_app.session = self.session
+        self._open_outbox(celery_app, settings)
         state = AppState(self, celery_app, settings)
         celery_app.celeriac = state
         app.extensions["celeriac"] = state
@@ -111,6 +112,18 @@ class Celeriac:
         fork.install()
         celery_app.set_current()
         celery_app.set_default()
+
+    def _open_outbox(self, celery_app: FlaskCelery, settings: config.Settings) -> None:
+        always = settings.options.outbox == "always"
+        if self.session is not None:
+            from .on_commit import OnCommit  # with SQLAlchemy, which has made the session
+
+            celery_app.on_commit = OnCommit(celery_app, self.session, always=always)
+        elif always:
+            raise ConfigError(
+                "CELERIAC_OUTBOX = 'always' needs the session whose transactions are meant: give"
+                " Celeriac(session=...) a SQLAlchemy session such as db.session"
+            )
 
     @overload
     def task(self, fun: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, R]: ...
@@ -211,6 +224,38 @@ class Celeriac:
         from . import operations  # with SQLAlchemy, which not every program needs
 
         return operations.is_unknown(self._find_app(), task_id)
+
+    def delay_on_commit(self, signature: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Send a signature, chain, group or chord if and only if the session's transaction commits.
+
+        :param signature: such as ``chain(one.s(), two.s())``
+        :param args: arguments that are put before the signature's own
+        :return: the result to be, as ``signature.delay`` returns it
+        :raises OutboxError: there is no session to write through, or no table in its database
+        :raises UnserializableArgumentError: an argument cannot be serialized
+        """
+        return self.apply_async_on_commit(signature, args, kwargs)
+
+    def apply_async_on_commit(
+        self, signature: Any, args: Any = None, kwargs: Any = None, *, session: Any = None,
+        **options: Any,
+    ) -> Any:  # fmt: skip
+        """Send a signature as :meth:`delay_on_commit` does, with options.
+
+        :param signature: such as ``chain(one.s(), two.s())``
+        :param args: arguments that are put before the signature's own
+        :param kwargs: keyword arguments besides the signature's own
+        :param session: the SQLAlchemy session that is to commit, by default that of the
+            application
+        :param options: as ``signature.apply_async`` takes them
+        :return: the result to be, as ``signature.apply_async`` returns it
+        :raises OutboxError: there is no session to write through, or no table in its database
+        :raises UnserializableArgumentError: an argument cannot be serialized
+        """
+        outbox = self._find_app().on_commit
+        if outbox is None:
+            raise OutboxError
+        return outbox.send(lambda: signature.apply_async(args, kwargs, **options), session)
 
     progress = staticmethod(progress)
     track = staticmethod(track)

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 #: Seconds a fork waits for what other threads have begun.
 PATIENCE = 5.0
@@ -43,6 +44,16 @@ def leave() -> None:
         _inside.pop(me, None)
         if _forking:
             _condition.notify_all()
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """No fork during the block."""
+    enter()
+    try:
+        yield
+    finally:
+        leave()
 
 
 def is_inside() -> bool:

@@ -168,6 +168,10 @@ def send_many(task: Task[..., Any], calls: Iterable[Any], ids: Iterable[str] | N
 
 
 def _send_batch(task: Task[..., Any], batch: list[tuple[tuple[Any, Any], str]]) -> None:
+    outbox = getattr(task.app, "on_commit", None)
+    if outbox is not None and outbox.takes_calls:
+        outbox.send(lambda: [task.apply_async(*call, task_id=task_id) for call, task_id in batch])
+        return
     here = carried.here(cast("FlaskCelery", task.app))
     plan = _plan(task, here)
     if plan is not None and plan.store is not None:

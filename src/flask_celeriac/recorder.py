@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from datetime import datetime, timezone
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from celery import states as celery_states
@@ -25,7 +27,8 @@ from .broker.conditions import NotPutError
 from .errors import RecordsUnavailableError
 from .operations.sources import embedded_store
 from .records import description, gate_queries, task_queries, write_queries
-from .records.recording import LONGEST_ARGUMENTS
+from .records.recording import LONGEST_ARGUMENTS, Recording
+from .records.task_record import Attempt
 from .urls import records_url
 
 if TYPE_CHECKING:
@@ -79,6 +82,11 @@ class Recorder:
         self.is_needed = self._records is not None and not embedded
         self._rests_until = 0.0
 
+    @cached_property
+    def writes_ends(self) -> bool:
+        """Whether there are records, and a result backend that does not write them."""
+        return self._records is not None and not isinstance(self._app.backend, Recording)
+
     def sent(self, name: str, args: Any, kwargs: Any, options: dict[str, Any]) -> None:
         """A task is about to be sent; it gets an id, if it has none.
 
@@ -103,7 +111,7 @@ class Recorder:
             "queue": self._queue(name, args, kwargs, options),
             "priority": options.get("priority"),
             "attempts": options.get("retries") or None,
-            "arguments": _text(args, kwargs),
+            "arguments": _text(args, kwargs, *_besides(options, now)),
             "created": now,
             "eta": eta,
             "updated": now,
@@ -203,6 +211,81 @@ class Recorder:
         now = time.time()
         self._write({"task_id": task_id, "state": states.QUEUED, "updated": now})
 
+    def left(self, request: Any) -> None:
+        """A run has ended without a state; its task may have been sent again."""
+        run = request.__dict__.get(description.RUN)
+        if run is not None:
+            now = time.time()
+            self._do(request.id, lambda db: gate_queries.leave(db, request.id, run, now))
+
+    def ended(
+        self, task_id: str, request: Any, state: str, error: Any = None, traceback: Any = None
+    ) -> None:
+        """A run has come to its end, whose result goes elsewhere.
+
+        :param request: None where only the id is known
+        """
+        values = {} if request is None else description.of_request(request)
+        if error is not None:
+            text = None if traceback is None else str(traceback)
+            values |= description.of_error(values.get("name"), error, text)
+            values["traceback"] = text
+        now = time.time()
+        values |= {"task_id": task_id, "state": state, "updated": now}
+        values["finished"] = now if state in states.ENDED else None
+        if request is not None and request.args is not None:
+            values["arguments"] = _text(request.args, request.kwargs)
+
+        def write(connection: Any) -> None:
+            if write_queries.write(connection, values) and state == states.RETRYING:
+                task_queries.add_attempt(connection, task_id, _attempt(values))
+
+        self._do(task_id, write)
+
+    def relayed(self, headers: dict[str, Any], queue: str | None, arguments: str | None) -> None:
+        """A message that was made before is about to be sent.
+
+        :param arguments: its body, where that is a text
+        """
+        now = time.time()
+        eta, retries = description.moment_of(headers.get("eta")), headers.get("retries") or 0
+        waiting = states.RETRYING if retries else states.SCHEDULED
+        lineage = {"group_id": headers.get("group"), **headers}
+        values = {
+            "task_id": headers["id"],
+            "state": waiting if eta is not None and eta > now else states.QUEUED,
+            "name": headers.get("task"),
+            "queue": queue,
+            "attempts": retries or None,
+            "arguments": arguments,
+            "created": now,
+            "eta": eta,
+            "updated": now,
+            **_lineage(headers["id"], lineage),
+            **description.of_headers(headers),
+        }
+        self._write(values)
+
+    def given_up(
+        self, task_id: str, name: str | None, queue: str | None, created: float, reason: str
+    ) -> None:
+        """A message that was made before cannot be sent, whatever is tried."""
+        now = time.time()
+        kind, _, said = reason.partition(": ")
+        values = {
+            "task_id": task_id,
+            "state": states.DEAD,
+            "status": celery_states.REJECTED,
+            "name": name,
+            "queue": queue,
+            "created": created,
+            "finished": now,
+            "updated": now,
+            "error_type": kind,
+            "error_message": f"It cannot be sent: {said or kind}",
+        }
+        self._write(values)
+
     def _queue(self, name: str, args: Any, kwargs: Any, options: dict[str, Any]) -> str | None:
         keys = ("queue", "routing_key", "exchange")
         wanted: dict[str, Any] = {key: options[key] for key in keys if key in options}
@@ -246,14 +329,46 @@ class Recorder:
         return True
 
 
+def _attempt(values: dict[str, Any]) -> Attempt:
+    """An attempt that is to be repeated, as its history keeps it."""
+    known = ("worker", "started", "error_type", "error_message", "traceback")
+    return Attempt(
+        number=values["attempts"],
+        state=values["state"],
+        finished=values["updated"],
+        **{name: values.get(name) for name in known},
+    )
+
+
 def _over(connection: Any, values: dict[str, Any], again: bool) -> Standing | None:
     found = gate_queries.standing(connection, values["task_id"])
     return found if found and found.is_over(values["attempts"], again=again) else None
 
 
-def _text(args: Any, kwargs: Any) -> str | None:
+#: What travels with the arguments of a task, by the options it comes from.
+_EMBEDDED = {"callbacks": "link", "errbacks": "link_error", "chain": "chain", "chord": "chord"}
+#: Other options that a task needs to be sent again as it was.
+_KEPT = (
+    *("time_limit", "soft_time_limit", "shadow", "group_index", "ignore_result", "serializer"),
+    *("headers", "replaced_task_nesting"),
+)
+
+
+def _besides(options: dict[str, Any], now: float) -> tuple[Any, ...]:
+    """What a task is sent with besides its arguments, for it to be sent again; often nothing."""
+    embedded = {key: options[name] for key, name in _EMBEDDED.items() if options.get(name)}
+    kept = {name: options[name] for name in _KEPT if options.get(name) is not None}
+    expires = options.get("expires")
+    if expires is not None:
+        at = now + expires if isinstance(expires, (int, float)) else description.moment_of(expires)
+        if at is not None:
+            kept["expires"] = datetime.fromtimestamp(at, timezone.utc).isoformat()
+    return (embedded, kept) if embedded or kept else ()
+
+
+def _text(args: Any, kwargs: Any, *besides: Any) -> str | None:
     try:
-        text = dumps([list(args or ()), dict(kwargs or {})])
+        text = dumps([list(args or ()), dict(kwargs or {}), *besides])
     except (TypeError, ValueError):
         return None
     return text if len(text) <= LONGEST_ARGUMENTS else None

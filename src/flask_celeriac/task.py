@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 import celery
 import flask
 from celery.app import pop_current_task, push_current_task
+from celery.exceptions import Ignore
 from celery.utils.time import get_exponential_backoff_interval
 from flask.globals import app_ctx
 from kombu.exceptions import EncodeError
 
 from . import arguments, limits, progress, publishing, uniqueness, url_base
+from .capturing import OVER
+from .errors import OutboxError
 from .records.description import STARTED
 from .worker import admission, limiting
 from .worker.sessions import give_back
@@ -126,20 +129,22 @@ class Task(celery.Task[P, R]):
                 return super().__call__(*args, **kwargs)
         request._protected = 1
         request.__dict__[STARTED] = time.time()
-        held = limiting.enter(self, request) if self.limited and not request.is_eager else None
+        held = None if request.is_eager else admission.admit(self, request)
+        context = self._context(request)
         try:
-            if not request.is_eager:
-                admission.admit(self, request)
-            context = self._context(request)
             if context is None:
                 return self.run(*args, **kwargs)
             with context:
                 return self.run(*args, **kwargs)
+        except Ignore:
+            admission.leave(self, request)
+            raise
         finally:
             progress.finish(self, request)
             app: Any = self.app
             session = getattr(app, "session", None)
             if session is not None and not request.is_eager:
+                request.__dict__[OVER] = True
                 give_back(app.flask_app, session)
             if held is not None:
                 limiting.leave(self, held)
@@ -158,13 +163,14 @@ class Task(celery.Task[P, R]):
         :raises ConfigError: the task is unique, and there is no place to note that
         """
         send = super().apply_async
+        outbox = getattr(self.app, "on_commit", None)
         try:
             if self.unique is not None and options.get("unique", True):
                 options.pop("unique", None)
                 options.update(zip(_POSITIONAL, rest, strict=False))
                 return uniqueness.send(self, send, args, kwargs, options)
-            if rest or options:
-                options.pop("unique", None)
+            options.pop("unique", None)
+            if rest or options or (outbox is not None and outbox.takes_calls):
                 return send(args, kwargs, *rest, **options)
             return publishing.send(self, args, kwargs) or publishing.send_learning(
                 self, args, kwargs, send
@@ -198,6 +204,45 @@ class Task(celery.Task[P, R]):
                 full_jitter=self.retry_jitter,
             )
         return super().retry(args, kwargs, exc, throw, eta, countdown, max_retries, **options)
+
+    def delay_on_commit(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]:
+        """Send the task if and only if the session's outermost transaction is committed.
+
+        The message is written into the application's database, by the session that
+        ``Celeriac(session=...)`` was given, and sent after the commit; the broker need not be
+        there. In eager mode the task runs at once.
+
+        :return: the result to be, whose id is known now
+        :raises OutboxError: there is no session to write through, or no table in its database
+        :raises UnserializableArgumentError: an argument cannot be serialized
+
+        .. versionadded:: 0.1
+        """
+        return self.apply_async_on_commit(args, kwargs)
+
+    def apply_async_on_commit(
+        self, args: Any = None, kwargs: Any = None, *, session: Any = None, **options: Any
+    ) -> AsyncResult[R]:
+        """Send the task as :meth:`delay_on_commit` does, with options.
+
+        :param args: positional arguments, a list or tuple
+        :param kwargs: keyword arguments, a mapping
+        :param session: the SQLAlchemy session that is to commit, by default that of the
+            application
+        :param options: as ``apply_async`` takes them; dates count from now
+        :return: the result to be, whose id is known now
+        :raises OutboxError: there is no session to write through, or no table in its database
+        :raises UnserializableArgumentError: an argument cannot be serialized
+
+        .. versionadded:: 0.1
+        """
+        outbox = getattr(self.app, "on_commit", None)
+        if outbox is None:
+            raise OutboxError
+        return cast(
+            "AsyncResult[R]",
+            outbox.send(lambda: self.apply_async(args, kwargs, **options), session),
+        )
 
     def delay_many(self, calls: Iterable[Any], *, ids: Iterable[str] | None = None) -> int:
         """Send the task many times: some hundred messages in a transaction or round trip.

@@ -34,7 +34,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "timelimit": (list, tuple, type(None)),
     "stamped_headers": (list, tuple, type(None)),
     "stamps": (dict, type(None)),
-    **dict.fromkeys(("celeriac_url_root", "celeriac_retry_of", "celeriac_schedule"), _TEXT),
+    **dict.fromkeys(("celeriac_retry_of", "celeriac_schedule"), _TEXT),
     **dict.fromkeys(("celeriac_request_id", "celeriac_trace_id", signing.HEADER), _TEXT),
     "celeriac_labels": (list, tuple, type(None)),
 }

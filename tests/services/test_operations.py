@@ -22,6 +22,8 @@ from flask_celeriac.errors import (
     UnknownTaskError,
     UnknownTaskNameError,
 )
+from flask_celeriac.operations.sources import sources_of
+from flask_celeriac.records import write_queries
 from flask_celeriac.records.task_record import Filter, TaskRecord
 from tests.services.conftest import working
 from tests.support import pieces, services
@@ -192,6 +194,32 @@ def test_attempts_have_their_own_history(app: Flask, celery: Any) -> None:
     assert failed.attempts == 2
     (first,) = operations.attempts(celery, task_id)
     assert (first.number, first.state, first.error_type) == (1, "retrying", "KeyError")
+
+
+def test_attempts_that_were_cut_off_are_among_them(app: Flask, celery: Any) -> None:
+    task_id = again.apply_async(headers={"celeriac_crashes": 1}).id
+    with working(app):
+        failed = in_state(celery, task_id, "failed")
+    assert failed.attempts == 2
+    history = [(each.number, each.state) for each in operations.attempts(celery, task_id)]
+    # What is repeated is another message, which was not cut off.
+    assert history == [(1, "lost"), (2, "retrying")]
+    assert operations.attempts(celery, task_id)[0].error_message == "Its process died."
+
+
+# RabbitMQ says by itself that a message comes again.
+@pytest.mark.parametrize("app", SYSTEMS[2:], ids=["rabbitmq"], indirect=True)
+def test_a_message_that_comes_again_while_a_worker_is_at_it(app: Flask, celery: Any) -> None:
+    task_id = add.delay(1, 1).id
+    with celery.connection_for_read() as connection, connection.channel() as channel:
+        assert channel.basic_get("ops", no_ack=False)
+    values = {"task_id": task_id, "state": "running", "worker": "celery@gone", "updated": 1.0}
+    with sources_of(celery).engine.begin() as connection:
+        assert write_queries.write(connection, values)
+    with working(app):
+        in_state(celery, task_id, "succeeded")
+    (lost,) = operations.attempts(celery, task_id)
+    assert (lost.number, lost.state, lost.worker) == (1, "lost", "celery@gone")
 
 
 def test_a_workflow(app: Flask, celery: Any) -> None:

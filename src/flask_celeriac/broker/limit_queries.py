@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .. import states
+
 if TYPE_CHECKING:
     import apsw
 
@@ -31,6 +33,13 @@ class Slots(NamedTuple):
     before: int
 
 
+_WAITS = "SELECT 1 FROM message WHERE task_id = ? AND claim IS NULL LIMIT 1"
+#: The message of a task that has ended is about to go.
+_THERE = f"""
+    SELECT 1 FROM message m WHERE task_id = ? AND (claim IS NULL OR NOT EXISTS (
+        SELECT 1 FROM celeriac_record r WHERE r.task_id = m.task_id AND r.state IN {states.ENDED}
+    )) LIMIT 1
+"""
 _HELD = "SELECT number, run FROM celeriac_slot WHERE key = ? AND number > 0"
 
 
@@ -57,9 +66,7 @@ def holder(db: apsw.Connection, key: str, now: float, *, waiting: bool) -> str |
 
 
 def _is_there(db: apsw.Connection, task_id: str, *, waiting: bool) -> bool:
-    unclaimed = " AND claim IS NULL" if waiting else ""
-    sql = f"SELECT 1 FROM message WHERE task_id = ?{unclaimed} LIMIT 1"
-    return _one(db, sql, (task_id,)) is not None
+    return _one(db, _WAITS if waiting else _THERE, (task_id,)) is not None
 
 
 def reserve(

@@ -19,7 +19,11 @@ SCAN = 10_000
 _COLUMNS = "id, task_id, task, queue, priority, due, claim, claims, created, envelope, body"
 #: What tells in which state the task of a message is. A repeated attempt carries the count of
 #: those before it.
-_REPEATED = "CAST(json_extract(envelope, '$.headers.retries') AS INTEGER) > 0"
+#: Most say so in a way that needs no parsing.
+_REPEATED = (
+    "(instr(envelope, '\"retries\":0,') = 0"
+    " AND CAST(json_extract(envelope, '$.headers.retries') AS INTEGER) > 0)"
+)
 _IN_STATE = {
     states.RUNNING: "claim IS NOT NULL",
     states.QUEUED: "claim IS NULL AND due IS NULL",
@@ -31,7 +35,8 @@ _IN_STATE = {
 #: What the partial indexes of the table know.
 _READY = "claim IS NULL AND due IS NULL"
 _CLAIMED = "claim IS NOT NULL"
-_LATER = "claim IS NULL AND due IS NOT NULL"
+#: What waits for its time is not claimed: there is no need to look.
+_LATER = "due IS NOT NULL"
 #: More than any priority.
 _ABOVE_ALL = 1 << 31
 
@@ -165,13 +170,16 @@ def _count_states(db: apsw.Connection, chosen: Filter, cap: int) -> int:
     """Those of some states, and of a queue, along the index of each state."""
     number = 0
     for index, rest in _parts(chosen):
-        sql = (
-            "SELECT count(*) FROM (SELECT 1 FROM (SELECT queue, task_id, claim, due, envelope"
-            f" FROM message WHERE {index} LIMIT :scan) WHERE {' AND '.join(rest)} LIMIT :cap)"
-        )
         left = cap + 1 - number
-        bound = {"scan": max(SCAN, left), "cap": left, "queue": chosen.queue}
-        found: Any = db.execute(sql, _used(bound, sql)).fetchall()
+        inner, scan = f"SELECT 1 FROM message WHERE {index} LIMIT :cap", left
+        if rest:
+            inner = (
+                f"SELECT 1 FROM (SELECT * FROM message WHERE {index} LIMIT :scan)"
+                f" WHERE {' AND '.join(rest)} LIMIT :cap"
+            )
+            scan = max(SCAN, left)
+        bound = {"scan": scan, "cap": left, "queue": chosen.queue}
+        found: Any = db.execute(f"SELECT count(*) FROM ({inner})", _used(bound, inner)).fetchall()
         number += int(found[0][0])
         if number > cap:
             break
@@ -179,19 +187,21 @@ def _count_states(db: apsw.Connection, chosen: Filter, cap: int) -> int:
 
 
 def _parts(chosen: Filter) -> list[tuple[str, list[str]]]:
-    """What the index of each state is asked for, and what it does not know."""
+    """What the index of each state is asked for, and what it does not know.
+
+    That what waits for its time, and all of a queue that was named, are tasks, goes without asking.
+    """
     wanted = {state for state in chosen.states or states.OPEN if state in _IN_STATE}
-    rest = ["task_id IS NOT NULL"]
     of_queue = [] if chosen.queue is None else ["queue = :queue"]
     parts = []
     if states.QUEUED in wanted:
-        parts.append((" AND ".join([_READY, *of_queue]), rest))
-    rest = rest + of_queue
+        ready = (_READY, ["task_id IS NOT NULL"])
+        parts.append(ready if chosen.queue is None else (f"{_READY} AND queue = :queue", []))
     if states.RUNNING in wanted:
-        parts.append((_CLAIMED, rest))
+        parts.append((_CLAIMED, ["task_id IS NOT NULL", *of_queue]))
     later = [_IN_STATE[state] for state in (states.SCHEDULED, states.RETRYING) if state in wanted]
     if later:
-        parts.append((_LATER, [*rest, *later] if len(later) == 1 else rest))
+        parts.append((_LATER, [*of_queue, *later] if len(later) == 1 else of_queue))
     return parts
 
 
@@ -235,8 +245,11 @@ def _used(bound: dict[str, Any], sql: str) -> dict[str, Any]:
 
 def queues(db: apsw.Connection, cap: int) -> list[Queue]:
     """Every queue that holds tasks, its figures no further than one beyond ``cap``."""
-    ready = [_ready_in(db, name, cap) for name in _ready_queues(db)]
-    found = {queue.name: queue for queue in ready if queue.ready}
+    found: dict[str, Queue] = {}
+    for name in _ready_queues(db):
+        queue = _ready_in(db, name, cap)
+        if queue is not None:
+            found[name] = queue
     for figure, condition in (("claimed", _CLAIMED), ("waiting", _LATER)):
         for name, number in _counted_by_queue(db, condition, cap):
             known = found.get(name, Queue(name, 0, 0, 0, None))
@@ -255,23 +268,24 @@ def _ready_queues(db: apsw.Connection) -> list[str]:
     return [str(row[0]) for row in rows]
 
 
-def _ready_in(db: apsw.Connection, name: str, cap: int) -> Queue:
-    """The ready tasks of a queue; the oldest one is among the first of each priority."""
-    # Limited before it is looked at what they are: not all messages are of tasks.
-    sql = (
-        "SELECT count(task_id) FROM"
-        f" (SELECT task_id FROM message WHERE {_READY} AND queue = ? LIMIT ?)"
-    )
-    number: Any = db.execute(sql, (name, cap + 1)).fetchall()[0][0]
+def _ready_in(db: apsw.Connection, name: str, cap: int) -> Queue | None:
+    """The ready tasks of a queue, None where its messages are of no tasks, as events are."""
+    # The oldest one is among the first of each priority.
     first = (
-        f"SELECT priority, created FROM message WHERE {_READY} AND queue = ? AND priority < ?"
-        " ORDER BY priority DESC, id LIMIT 1"
+        f"SELECT priority, created, task_id FROM message WHERE {_READY} AND queue = ?"
+        " AND priority < ? ORDER BY priority DESC, id LIMIT 1"
     )
     oldest, row = None, db.execute(first, (name, _ABOVE_ALL)).fetchone()
     while row is not None:
-        priority, created = row
-        oldest = created if oldest is None else min(oldest, created)
+        priority, created, task_id = row
+        if task_id is not None:
+            oldest = created if oldest is None else min(oldest, created)
         row = db.execute(first, (name, priority)).fetchone()
+    if oldest is None:
+        return None
+    # The index knows that much by itself; it does not know whether all of them are tasks.
+    sql = f"SELECT count(*) FROM (SELECT 1 FROM message WHERE {_READY} AND queue = ? LIMIT ?)"
+    number: Any = db.execute(sql, (name, cap + 1)).fetchall()[0][0]
     return Queue(name, number, 0, 0, oldest)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -51,33 +52,43 @@ class Ledger(Protocol):
     #: Whether a task that is acknowledged when it begins can be followed until its end.
     follows_early_acks: bool
 
+    @abstractmethod
     def holder(self, asked: Reservation) -> str | None:
         """The task that has the key, None where it is free."""
 
+    @abstractmethod
     def reserve(self, asked: Reservation) -> str | None:
         """Take the key, or return another task that has it."""
 
+    @abstractmethod
     def reserving(self, asked: Reservation) -> AbstractContextManager[None]:
         """Take the key with the task that the block sends, or raise ``NotPutError`` there."""
 
+    @abstractmethod
     def release(self, asked: Reservation) -> None:
         """Take the key back from a task that was not sent."""
 
+    @abstractmethod
     def take_slot(self, key: str, at_once: int, request: Any, ticket: int) -> Slots:
         """Take a slot of a limit, or a place in the line."""
 
+    @abstractmethod
     def give_slot_back(self, key: str, number: int, tag: str) -> None:
         """Free a slot."""
 
+    @abstractmethod
     def slots_taken(self, key: str) -> int:
         """How many slots of a limit are taken."""
 
+    @abstractmethod
     def in_line(self, task_id: str) -> str | None:
         """The key of the limit in whose line a task is."""
 
+    @abstractmethod
     def advance(self, key: str, interval: float) -> float:
         """Count one more begin for a rate; the moment that is kept for the key now."""
 
+    @abstractmethod
     def forget(self) -> int:
         """Delete what says nothing any more; return how many rows."""
 

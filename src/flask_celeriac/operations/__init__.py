@@ -5,6 +5,7 @@ Each takes the application's Celery first, and gives and takes plain data.
 
 from .bulk import VERBS, Outcome, apply_to_each, apply_to_many, count_allowed
 from .listing import Count, Page, count, list_tasks
+from .outbox import DeadMessage, discard_dead, list_dead, retry_dead
 from .pruning import count_prunable, prune, prune_marks
 from .queues import Queue, list_queues, pause, resume
 from .tasks import (
@@ -26,6 +27,7 @@ from .workers import Worker, list_workers
 __all__ = [
     "VERBS",
     "Count",
+    "DeadMessage",
     "Outcome",
     "Page",
     "Queue",
@@ -38,7 +40,9 @@ __all__ = [
     "count_allowed",
     "count_prunable",
     "discard",
+    "discard_dead",
     "is_unknown",
+    "list_dead",
     "list_queues",
     "list_tasks",
     "list_workers",
@@ -47,6 +51,7 @@ __all__ = [
     "prune_marks",
     "resume",
     "retry",
+    "retry_dead",
     "revoke",
     "run_at_once",
     "send",

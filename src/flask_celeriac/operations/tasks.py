@@ -13,7 +13,7 @@ from ..broker import task_queries as queue_queries
 from ..errors import TaskStateError, UnknownTaskError, UnknownTaskNameError
 from ..records import description, task_queries
 from ..records.task_record import Attempt, TaskRecord
-from . import reading
+from . import outbox, reading
 from .listing import LARGEST_PAGE
 from .sources import Sources, embedded_store, sources_of
 
@@ -31,6 +31,17 @@ def show(app: FlaskCelery, task_id: str) -> TaskRecord:
     :raises UnknownTaskError: nothing is
     :raises RecordsDisabledError: nothing is recorded
     """
+    found = _show(app, task_id)
+    if found is None and app.on_commit is not None:
+        row = outbox.find(app, task_id)
+        # It may have been published between the two.
+        found = _show(app, task_id) if row is None else outbox.as_task(app, row)
+    if found is None:
+        raise UnknownTaskError(f"There is no task {task_id!r}: {_WHY_UNKNOWN}")
+    return found
+
+
+def _show(app: FlaskCelery, task_id: str) -> TaskRecord | None:
     sources = sources_of(app)
     message = None
     # In this order: a task is recorded before it leaves the queue.
@@ -39,9 +50,7 @@ def show(app: FlaskCelery, task_id: str) -> TaskRecord:
             message = queue_queries.find_message(db, task_id)
     recorded = find_record(app, sources, task_id)
     if recorded is None:
-        if message is None:
-            raise UnknownTaskError(f"There is no task {task_id!r}: {_WHY_UNKNOWN}")
-        return reading.of_message(app, message)
+        return None if message is None else reading.of_message(app, message)
     return (
         recorded if message is None else reading.merged(reading.of_message(app, message), recorded)
     )
@@ -209,6 +218,7 @@ def revoke(app: FlaskCelery, task_id: str, *, terminate: bool = False) -> None:
             f"Task {task_id} is running: revoke it with terminate to stop it, or wait for its end"
         )
     app.control.revoke(task_id, terminate=terminate)
+    outbox.take_back(app, task_id)
 
 
 def discard(app: FlaskCelery, task_id: str) -> None:
@@ -237,8 +247,15 @@ def is_unknown(app: FlaskCelery, task_id: str) -> bool:
     backend = app.backend
     if not isinstance(backend, Backend) or not _leave_traces(app):
         return False
-    # In this order: a task is recorded before it leaves the queue.
-    return in_queue(store.file, task_id) is False and not backend.has_record(task_id)
+
+    def is_nowhere() -> bool:
+        # In this order: a task is recorded before it leaves the queue.
+        return in_queue(store.file, task_id) is False and not backend.has_record(task_id)
+
+    if not is_nowhere():
+        return False
+    # It may have been published between the two.
+    return app.on_commit is None or (outbox.find(app, task_id) is None and is_nowhere())
 
 
 def _leave_traces(app: FlaskCelery) -> bool:

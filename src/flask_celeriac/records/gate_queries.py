@@ -8,10 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, delete, insert, select
+from sqlalchemy import Connection, Row, and_, delete, insert, or_, select, update
 
 from .. import states
 from ..tables import dead_letter, record
+
+#: Seconds between two moments that are the same, written and read.
+_SAME = 1e-6
 
 
 class Standing(NamedTuple):
@@ -49,6 +52,16 @@ class Standing(NamedTuple):
         return repeated or self.state in states.ENDED
 
 
+class Open(NamedTuple):
+    """A task that has not ended, and when something was last written of it."""
+
+    task_id: str
+    name: str | None
+    queue: str | None
+    state: str
+    updated: float
+
+
 _STANDING = [record.c[name] for name in Standing._fields]
 
 
@@ -69,6 +82,39 @@ def newest(connection: Connection, state: str, since: float, limit: int) -> list
     """The tasks in a state that were sent last, since a moment."""
     these = select(record.c.task_id).where(record.c.state == state, record.c.created >= since)
     return list(connection.execute(these.order_by(record.c.created.desc()).limit(limit)).scalars())
+
+
+def open_tasks(connection: Connection, before: float, limit: int) -> list[Open]:
+    """Tasks that have not ended and of which nothing was written since a moment, oldest first.
+
+    Those that run are among them only if their run was begun where it is told from others.
+    """
+    told_apart = or_(record.c.state != states.RUNNING, record.c.run.is_not(None))
+    these = (
+        select(*(record.c[name] for name in Open._fields))
+        .where(record.c.state.in_(states.OPEN), record.c.updated < before, told_apart)
+        .order_by(record.c.created)
+        .limit(limit)
+    )
+    return [Open(*row) for row in connection.execute(these)]
+
+
+def take_over(connection: Connection, task: Open, now: float) -> bool:
+    """Take it on to send a task again; False where it has changed, as others may have done so."""
+    mine = and_(
+        record.c.task_id == task.task_id,
+        record.c.state == task.state,
+        record.c.updated.between(task.updated - _SAME, task.updated + _SAME),
+    )
+    taken = update(record).where(mine).values(state=states.QUEUED, updated=now)
+    return bool(connection.execute(taken).rowcount)
+
+
+def leave(connection: Connection, task_id: str, run: str, now: float) -> None:
+    """A run has ended without a word of how, and nobody has sent its task again."""
+    mine = and_(record.c.task_id == task_id, record.c.state == states.RUNNING, record.c.run == run)
+    ended = {"state": states.SUCCEEDED, "finished": now, "updated": now}
+    connection.execute(update(record).where(mine).values(ended))
 
 
 def put_letter(connection: Connection, values: dict[str, Any]) -> None:

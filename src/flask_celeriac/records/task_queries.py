@@ -35,6 +35,8 @@ SCAN = 5_000
 #: And for a count.
 COUNT_SCAN = 10_000
 
+#: The state of an attempt that was cut off by the death of its process.
+LOST = "lost"
 #: What a list shows; the long texts are for a single task.
 _LONG = {"result", "traceback", "children", "details"}
 _LISTED = [column for column in record.c if column.name not in _LONG]
@@ -211,10 +213,42 @@ def attempts_of(connection: Connection, task_id: str) -> list[Row[Any]]:
 
 
 def add_attempt(connection: Connection, task_id: str, ended: Attempt) -> None:
-    """Note an attempt that did not end its task, once."""
-    mine = and_(attempt.c.task_id == task_id, attempt.c.number == ended.number)
+    """Note an attempt that did not end its task, once.
+
+    :param ended: its ``number`` without those that were lost, which count here
+    """
+    number = ended.number + _lost(connection, task_id)
+    mine = and_(attempt.c.task_id == task_id, attempt.c.number == number)
     connection.execute(delete(attempt).where(mine))
-    connection.execute(insert(attempt).values(task_id=task_id, **vars(ended)))
+    values = {**vars(ended), "number": number}
+    connection.execute(insert(attempt).values(task_id=task_id, **values))
+
+
+def add_lost_attempt(connection: Connection, task_id: str, number: int, *, certain: bool) -> None:
+    """Note that a run was cut off, with what the record says of it until the next one is recorded.
+
+    :param number: of the attempt, without those that were lost
+    :param certain: it was; if not, it was if the record says that a worker is at it
+    """
+    c = record.c
+    running = select(c.worker, c.started).where(c.task_id == task_id, c.state == states.RUNNING)
+    row = connection.execute(running).first()
+    if row is None and not certain:
+        return
+    values = {
+        "task_id": task_id,
+        "number": number + _lost(connection, task_id),
+        "state": LOST,
+        "worker": None if row is None else row.worker,
+        "started": None if row is None else row.started,
+        "error_message": "Its process died.",
+    }
+    connection.execute(insert(attempt).values(values))
+
+
+def _lost(connection: Connection, task_id: str) -> int:
+    lost = and_(attempt.c.task_id == task_id, attempt.c.state == LOST)
+    return connection.execute(select(func.count()).select_from(attempt).where(lost)).scalar_one()
 
 
 def tasks_of_workflow(connection: Connection, root_id: str, limit: int) -> list[Row[Any]]:

@@ -11,6 +11,7 @@ from celery.exceptions import Ignore
 from .. import states
 from ..records.description import CRASHES
 from ..verification import Complaint
+from . import limiting, lost
 
 if TYPE_CHECKING:
     from ..records.gate_queries import Standing
@@ -23,15 +24,29 @@ MAX_ATTEMPTS = 5
 logger = logging.getLogger(__name__)
 
 
-def admit(task: Any, request: Any) -> None:
+def admit(task: Any, request: Any) -> limiting.Held | None:
     """Let a run begin, and record that it does.
 
-    :raises celery.exceptions.Ignore: it is not to run; its message is acknowledged
+    :return: what is to be given back at its end with :func:`limiting.leave`
+    :raises celery.exceptions.Ignore: it is not to run, or not yet; its message is acknowledged
     """
+    # First, so that of a run that is put off nobody knows.
+    held = limiting.enter(task, request) if task.limited else None
+    try:
+        _begin(task, request)
+    except BaseException:
+        limiting.leave(task, held)
+        raise
+    return held
+
+
+def _begin(task: Any, request: Any) -> None:
     recorder = getattr(task.app, "recorder", None)
     if recorder is None:
         return
     again = may_have_come_before(request)
+    if again:
+        lost.note(task.app, request)
     if recorder.is_needed:
         standing = recorder.began(request, again=again, limit=limit_of(task))
     elif again:
@@ -42,6 +57,13 @@ def admit(task: Any, request: Any) -> None:
         return
     if standing is not None:
         _turn_away(task, request, standing)
+
+
+def leave(task: Any, request: Any) -> None:
+    """Record that a run has ended without a state, as the task wished."""
+    recorder = getattr(task.app, "recorder", None)
+    if recorder is not None and recorder.is_needed:
+        recorder.left(request)
 
 
 def may_have_come_before(request: Any) -> bool:

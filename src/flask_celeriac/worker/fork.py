@@ -9,7 +9,7 @@ from celery import signals
 from celery.app import default_app
 
 from .. import celery_app
-from . import entries, patient, sessions
+from . import ends, entries, patient, sessions
 
 if TYPE_CHECKING:
     from celery.local import Proxy
@@ -39,6 +39,7 @@ def on_process_init(**_: Any) -> None:
     if isinstance(working, celery_app.FlaskCelery):
         working.set_current()
         working.set_default()
+        ends.listen(working)  # a process that was started fresh does not yet
 
 
 def _leave_connections(app: celery_app.FlaskCelery) -> None:

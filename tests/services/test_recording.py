@@ -18,22 +18,22 @@ from flask_celeriac.records.ends import Successes
 celeriac = Celeriac()
 
 
-@celeriac.task(name="ends.add")
+@celeriac.task(name="recording.add")
 def add(x: int, y: int) -> int:
     return x + y
 
 
-@celeriac.task(name="ends.quiet", ignore_result=True)
+@celeriac.task(name="recording.quiet", ignore_result=True)
 def quiet(x: int) -> None:
     pass
 
 
-@celeriac.task(name="ends.fail", ignore_result=True)
+@celeriac.task(name="recording.fail", ignore_result=True)
 def fail() -> None:
     raise ValueError("no")
 
 
-@celeriac.task(name="ends.again")
+@celeriac.task(name="recording.again")
 def again() -> None:
     if not again.request.retries:
         again.retry(countdown=0)

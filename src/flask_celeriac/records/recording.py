@@ -171,6 +171,8 @@ class Recording(BaseBackend):  # type: ignore[misc]
             return False
         if not (wanted or self.records_all):
             return True
+        if self._engine is not None and self._left_to_ack(ended.row[:2], self._successes, ended):
+            return True
         self._ensure_retryable(
             self._end,
             ended,

@@ -33,6 +33,11 @@ def fail() -> None:
     raise ValueError("no")
 
 
+@celeriac.task(name="recording.parent")
+def parent() -> None:
+    quiet.delay(1)
+
+
 @celeriac.task(name="recording.again")
 def again() -> None:
     if not again.request.retries:
@@ -171,6 +176,23 @@ def test_the_short_way_records_what_the_long_way_does(
         for name in varying:
             del one[name], other[name]
         assert one == other
+
+
+def test_what_more_there_is_to_say_is_recorded(make: Callable[..., Shop]) -> None:
+    shop = make()
+    tasks = {
+        "children": parent.delay(),
+        "labels": add.apply_async((1, 2), headers={"celeriac_labels": ["one"]}),
+        "retry_of": quiet.apply_async((1,), headers={"celeriac_retry_of": "other"}),
+        "root_id": add.apply_async((1, 2), root_id="root"),
+        "group_id": add.apply_async((1, 2), group_id="group"),
+    }
+    with shop.looping() as channel:
+        for _ in tasks:
+            shop.run(channel)
+    found = {name: shop.record(result.id) for name, result in tasks.items()}
+    assert {name: row[name] for name, row in found.items() if row[name] is None} == {}
+    assert {row["state"] for row in found.values()} == {"succeeded"}
 
 
 def test_a_claim_that_was_taken_away_ends_nothing(

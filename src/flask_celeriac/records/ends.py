@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 #: What a request has where there is more to say.
 _MORE = (
-    *("parent_id", "group", "chord", "eta", "retries", "children"),
+    *("parent_id", "group", "chord", "eta", "retries"),
     *(description.PROGRESS, description.RUN),
 )
 
@@ -63,6 +63,8 @@ class Successes:
         for name in _MORE:
             if said.get(name):
                 return None
+        if request.children:
+            return None
         headers = request.headers
         if headers and not description.OURS.isdisjoint(headers):
             return None

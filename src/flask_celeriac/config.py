@@ -41,6 +41,7 @@ class CeleriacOptions:
     :param durability: ``"normal"`` or ``"full"``.
     :param database: an SQLAlchemy URL; None is the embedded file.
     :param url_base: the URL of the application's root, without a slash at its end.
+    :param records: ``"all"``, or ``"results"`` to keep no more of a task than its result.
     :param keep_succeeded: days the record of a task that succeeded is kept for; 0 is for ever.
     :param keep_others: the same for a task that ended otherwise.
     :param keep_audit: the same for the note of a change that was made through the API.
@@ -62,6 +63,7 @@ class CeleriacOptions:
     durability: str = "normal"
     database: str | None = field(default=None, repr=False)
     url_base: str | None = None
+    records: str = "all"
     keep_succeeded: float = 7
     keep_others: float = 30
     keep_audit: float = 365

@@ -212,6 +212,7 @@ def own_value(key: str, value: Any, *, where: str) -> Any:
         return None
     checks: dict[str, Callable[[Any], Any]] = {
         "durability": _durability,
+        "records": _records,
         "database": _database,
         "url_base": _url_base,
         "keep_succeeded": _days,
@@ -246,6 +247,13 @@ def _durability(value: Any) -> str:
     low = value.strip().lower() if isinstance(value, str) else ""
     if low not in ("normal", "full"):
         raise ValueError("the durability is 'normal' or 'full'")
+    return low
+
+
+def _records(value: Any) -> str:
+    low = value.strip().lower() if isinstance(value, str) else ""
+    if low not in ("all", "results"):
+        raise ValueError("the records are 'all' or 'results'")
     return low
 
 

@@ -16,6 +16,8 @@ RETRY_OF = "celeriac_retry_of"
 REQUEST_ID = "celeriac_request_id"
 TRACE_ID = "celeriac_trace_id"
 SCHEDULE = "celeriac_schedule"
+#: Those that say something of the task which its record keeps.
+OURS = frozenset((LABELS, RETRY_OF, REQUEST_ID, TRACE_ID, SCHEDULE))
 #: How many runs of the task were cut off by the death of their process, as the broker counts.
 CRASHES = "celeriac_crashes"
 
@@ -28,6 +30,8 @@ SUPERSEDED = "celeriac_superseded"
 #: The attribute of a request with what its task said of its progress, by the record's columns.
 PROGRESS = "celeriac_progress"
 
+#: Characters of a task's arguments that are kept with its record.
+LONGEST_ARGUMENTS = 65_536
 #: Characters that are kept of the id of a request, a trace or a schedule, and of all labels.
 LONGEST_ID = 255
 LONGEST_TRACE = 64

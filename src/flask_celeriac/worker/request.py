@@ -23,6 +23,15 @@ class Request(CeleryRequest):  # type: ignore[misc]
 
     _celeriac_lost = False
 
+    def __init__(
+        self, message: Any, *args: Any, body: Any = None, decoded: bool = False, **options: Any
+    ) -> None:
+        # Celery decodes a body to look at its arguments, and has whoever runs the task decode it
+        # again, unless it is told that this was done. What came as JSON also goes into a pool.
+        if not decoded and message.content_type == "application/json":
+            body, decoded = message.payload, True
+        super().__init__(message, *args, body=body, decoded=decoded, **options)
+
     def on_failure(
         self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False
     ) -> None:

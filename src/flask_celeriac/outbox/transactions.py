@@ -169,6 +169,14 @@ def _tell(session: Session, *, certain: bool) -> None:
             written.ended(written.engine, written.ids, certain)
 
 
+def _after_rollback(session: Session) -> None:
+    if session.in_nested_transaction():  # told of next, and of which one it was
+        return
+    for written in session.info.pop(_KEY, ()):
+        with _logged():
+            written.dropped(len(written.ids))
+
+
 def _after_soft_rollback(session: Session, previous: Any) -> None:
     kept = []
     for written in session.info.pop(_KEY, ()):
@@ -205,6 +213,7 @@ def _logged() -> Iterator[None]:
 _LISTENERS: dict[str, Callable[..., None]] = {
     "after_begin": _after_begin,
     "after_commit": _after_commit,
+    "after_rollback": _after_rollback,
     "after_soft_rollback": _after_soft_rollback,
     "after_transaction_end": _after_transaction_end,
 }

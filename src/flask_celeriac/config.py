@@ -43,9 +43,17 @@ class CeleriacOptions:
     :param url_base: the URL of the application's root, without a slash at its end.
     :param keep_succeeded: days the record of a task that succeeded is kept for; 0 is for ever.
     :param keep_others: the same for a task that ended otherwise.
+    :param keep_audit: the same for the note of a change that was made through the API.
     :param max_attempts: how often a task may be begun and cut off by the death of its process
         before it is a dead letter; 0 is as often as it takes.
     :param unknown_task_patience: seconds that a task which no worker knows is kept for one.
+    :param max_message_size: bytes that the arguments of a message may take; 0 is no limit.
+    :param max_message_depth: how many lists and mappings may be in each other in them; 0 is no
+        limit.
+    :param signing_keys: the secrets that messages are signed with: the first signs, all verify.
+    :param allow_pickle: whether pickle and YAML are read where Celery's settings accept them.
+    :param show_arguments: whether logs, events and ``inspect`` show the values of arguments.
+    :param outbox: ``"on_commit"`` or ``"always"``.
     :param config_file: the absolute path of the file that was read.
 
     .. versionadded:: 0.1
@@ -56,8 +64,15 @@ class CeleriacOptions:
     url_base: str | None = None
     keep_succeeded: float = 7
     keep_others: float = 30
+    keep_audit: float = 365
     max_attempts: int = 5
     unknown_task_patience: float = 3600
+    max_message_size: int = 4_194_304
+    max_message_depth: int = 200
+    signing_keys: tuple[str, ...] = field(default=(), repr=False)
+    allow_pickle: bool = False
+    show_arguments: bool = False
+    outbox: str = "on_commit"
     config_file: str | None = None
 
 
@@ -187,7 +202,9 @@ class _Resolution:
     def _convert(self, name: str, given: Given) -> Any:
         where = str(given.origin)
         if own := keys.own_key(name):
-            return own_value(own, given.value, where=where)
+            # A secret of digits stays the text it was.
+            as_text = own == "signing_keys" and given.raw is not None
+            return own_value(own, given.raw if as_text else given.value, where=where)
         setting = keys.settings().get(name)
         value = given.value
         if setting is not None:

@@ -19,9 +19,10 @@ from kombu.utils.uuid import uuid
 
 from . import states
 from .errors import DeadLetterError, StorageError
-from .operations.sources import records_url
+from .message_policy import ENCODINGS
 from .records import description
 from .records.recording import LONGEST_ARGUMENTS
+from .urls import records_url
 from .verification import Complaint
 
 if TYPE_CHECKING:
@@ -148,6 +149,8 @@ def _read(letter: Letter, message: Any) -> Letter:
     """The same with its arguments, where the body is JSON that can be read."""
     if message.content_type != "application/json" or len(letter.body) > LONGEST_BODY:
         return letter
+    if str(message.content_encoding).lower() not in ENCODINGS:
+        return letter
     try:
         args, kwargs, embedded = message.decode()
     except Exception:  # noqa: BLE001 - that may be why it is dead
@@ -240,10 +243,19 @@ def _columns(letter: Letter, why: Complaint, now: float) -> dict[str, Any]:
         "reason": why.reason,
         "content_type": _short(letter.content_type),
         "content_encoding": (_short(letter.content_encoding) or "")[:50] or None,
-        "headers": _clean(dumps(headers, default=repr)),
+        "headers": _clean(_json(headers)),
         "body": as_text(body),
         "at": now,
     }
+
+
+def _json(headers: dict[str, Any]) -> str:
+    """Headers as a database keeps them, without those that nothing can be made of."""
+    try:
+        return dumps(headers, default=repr)
+    except (ValueError, TypeError, RecursionError):
+        plain = (str, int, float, type(None))
+        return dumps({key: headers[key] for key in headers if isinstance(headers[key], plain)})
 
 
 def as_text(body: str | bytes) -> str:

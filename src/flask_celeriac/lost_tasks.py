@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from kombu.utils.json import loads
 
 from . import states
-from .operations.sources import records_url
 from .operations.workers import list_workers
+from .urls import records_url
 
 if TYPE_CHECKING:
     from .celery_app import FlaskCelery

@@ -25,10 +25,11 @@ from .broker import queries as broker_queries
 from .broker import run_queries
 from .broker.conditions import NotPutError
 from .errors import RecordsUnavailableError
-from .operations.sources import embedded_store, records_url
+from .operations.sources import embedded_store
 from .records import description, gate_queries, task_queries, write_queries
 from .records.recording import LONGEST_ARGUMENTS, Recording
 from .records.task_record import Attempt
+from .urls import records_url
 
 if TYPE_CHECKING:
     from .celery_app import FlaskCelery
@@ -122,6 +123,11 @@ class Recorder:
             self._write(values)
         else:
             self._write_if(values, condition)
+
+    def not_sent(self, task_id: str) -> None:
+        """A task that was about to be sent was refused, and is no task."""
+        if self.is_needed:
+            self._do(task_id, lambda db: task_queries.delete_unsent(db, task_id))
 
     def began(self, request: Any, *, again: bool, limit: int) -> Standing | None:
         """A worker begins a task: record that, unless it is not to run.
@@ -236,6 +242,50 @@ class Recorder:
 
         self._do(task_id, write)
 
+    def relayed(self, headers: dict[str, Any], queue: str | None, arguments: str | None) -> None:
+        """A message that was made before is about to be sent.
+
+        :param arguments: its body, where that is a text
+        """
+        now = time.time()
+        eta, retries = description.moment_of(headers.get("eta")), headers.get("retries") or 0
+        waiting = states.RETRYING if retries else states.SCHEDULED
+        lineage = {"group_id": headers.get("group"), **headers}
+        values = {
+            "task_id": headers["id"],
+            "state": waiting if eta is not None and eta > now else states.QUEUED,
+            "name": headers.get("task"),
+            "queue": queue,
+            "attempts": retries or None,
+            "arguments": arguments,
+            "created": now,
+            "eta": eta,
+            "updated": now,
+            **_lineage(headers["id"], lineage),
+            **description.of_headers(headers),
+        }
+        self._write(values)
+
+    def given_up(
+        self, task_id: str, name: str | None, queue: str | None, created: float, reason: str
+    ) -> None:
+        """A message that was made before cannot be sent, whatever is tried."""
+        now = time.time()
+        kind, _, said = reason.partition(": ")
+        values = {
+            "task_id": task_id,
+            "state": states.DEAD,
+            "status": celery_states.REJECTED,
+            "name": name,
+            "queue": queue,
+            "created": created,
+            "finished": now,
+            "updated": now,
+            "error_type": kind,
+            "error_message": f"It cannot be sent: {said or kind}",
+        }
+        self._write(values)
+
     def _queue(self, name: str, args: Any, kwargs: Any, options: dict[str, Any]) -> str | None:
         keys = ("queue", "routing_key", "exchange")
         wanted: dict[str, Any] = {key: options[key] for key in keys if key in options}
@@ -267,11 +317,10 @@ class Recorder:
         """Do something in a transaction; False where the database cannot be used."""
         if self._records is None or time.monotonic() < self._rests_until:
             return False
-        from .database import engine_for
+        from . import brief
 
         try:
-            with engine_for(self._records).begin() as connection:
-                work(connection)
+            brief.write(self._records, work)
         except Exception as error:  # noqa: BLE001 - a task is worth more than its record
             self._rests_until = time.monotonic() + REST
             logger.warning("Task %s cannot be recorded just now: %s", task_id, error)

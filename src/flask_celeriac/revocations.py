@@ -10,7 +10,8 @@ from celery.exceptions import TaskRevokedError
 from kombu.utils.json import loads
 
 from . import states
-from .operations.sources import embedded_store, records_url
+from .operations.sources import embedded_store
+from .urls import records_url
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

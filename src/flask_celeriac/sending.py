@@ -111,6 +111,27 @@ def producer(app: FlaskCelery) -> Iterator[Any]:
             raise OperationalError(str(error)) from error
 
 
+@contextmanager
+def relaying(app: FlaskCelery) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """A producer of messages that were made before, and the options of their publication.
+
+    Nothing that goes wrong leaves a connection behind that others would have to deal with.
+
+    :raises kombu.exceptions.OperationalError: the broker is out of reach
+    """
+    options: dict[str, Any] = {}
+    with briefly(app, options):
+        connection: Any = options["connection"]
+        found = app.amqp.Producer(connection, auto_declare=False)
+        try:
+            yield found, {"confirm_timeout": options.get("confirm_timeout")}
+        except (OperationalError, OSError, *_REFUSED):
+            raise  # looked after by the caller
+        except BaseException:
+            connection.collect()
+            raise
+
+
 def _import_what_is_needed(app: FlaskCelery, options: dict[str, Any]) -> None:
     """Have the transport and the result backend loaded: that is no time spent on waiting."""
     pool: Any = app.pool

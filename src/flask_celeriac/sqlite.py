@@ -26,12 +26,19 @@ RESERVE = 16 * 1024 * 1024
 _files: dict[str, File] = {}
 
 
+def _before_fork() -> None:
+    for file in list(_files.values()):
+        with suppress(apsw.Error):  # what cannot be closed is left open, and to the child
+            file.close()
+
+
 def _begin_child() -> None:
     """In a forked child: no connection is its own yet."""
     for file in _files.values():
         file.forget_connections()
 
 
+fork_gate.before(_before_fork)
 fork_gate.in_child(_begin_child)
 
 

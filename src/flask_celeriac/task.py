@@ -19,12 +19,14 @@ from flask.globals import app_ctx
 from kombu.exceptions import EncodeError
 
 from . import arguments, limits, progress, publishing, uniqueness, url_base
+from .capturing import OVER
+from .errors import OutboxError
 from .records.description import STARTED
 from .worker import admission, limiting
 from .worker.sessions import give_back
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Mapping
+    from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 
     from celery.app.task import Context
     from celery.local import Proxy
@@ -33,6 +35,10 @@ if TYPE_CHECKING:
     from werkzeug.local import LocalProxy
 
     from .limits import Limit, Rate, Unique
+
+    Redact = (
+        Collection[str] | Callable[[list[Any], dict[str, Any]], tuple[list[Any], dict[str, Any]]]
+    )
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -64,6 +70,8 @@ class Task(celery.Task[P, R]):
     routing: Mapping[str, Any] = {}
     #: Whether the HTTP API may start it.
     http = False
+    #: The words by which each of them can be found among the records.
+    labels: Sequence[str] = ()
     #: When it is not sent, and how many of it may run.
     unique: Unique | None = None
     concurrency: Limit | None = None
@@ -79,11 +87,16 @@ class Task(celery.Task[P, R]):
     #: How many of its runs may be cut off by the death of their process until it is a dead letter,
     #: 0 for any number; None is what ``CELERIAC_MAX_ATTEMPTS`` says.
     max_attempts: int | None = None
+    #: Which arguments nobody is shown: names of parameters, or a function that is given the
+    #: positional and the keyword arguments and returns what may be shown of them.
+    redact: Redact = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         # Made synchronous here rather than where it is called: Celery wraps `run` for
         # `autoretry_for`, which has to see what the body raises.
         super().__init_subclass__(**kwargs)
+        if inspect.isfunction(redact := cls.__dict__.get("redact")):
+            cls.redact = staticmethod(redact)
         run = cls.__dict__.get("run")
         body = run.__func__ if isinstance(run, staticmethod) else run
         if inspect.iscoroutinefunction(body):
@@ -131,6 +144,7 @@ class Task(celery.Task[P, R]):
             app: Any = self.app
             session = getattr(app, "session", None)
             if session is not None and not request.is_eager:
+                request.__dict__[OVER] = True
                 give_back(app.flask_app, session)
             if held is not None:
                 limiting.leave(self, held)
@@ -142,19 +156,21 @@ class Task(celery.Task[P, R]):
 
         :param args: positional arguments, a list or tuple
         :param kwargs: keyword arguments, a mapping
-        :param options: those of Celery, and ``unique=False`` to send a unique task in any case,
-            without its key
+        :param options: Celery's; ``labels``, a list of words that tasks can be found by; and
+            ``unique=False`` to send a unique task in any case, without its key
         :raises UnserializableArgumentError: an argument cannot be serialized; nothing was sent
+        :raises InvalidRequestError: the labels cannot be any; nothing was sent
         :raises ConfigError: the task is unique, and there is no place to note that
         """
         send = super().apply_async
+        outbox = getattr(self.app, "on_commit", None)
         try:
             if self.unique is not None and options.get("unique", True):
                 options.pop("unique", None)
                 options.update(zip(_POSITIONAL, rest, strict=False))
                 return uniqueness.send(self, send, args, kwargs, options)
-            if rest or options:
-                options.pop("unique", None)
+            options.pop("unique", None)
+            if rest or options or (outbox is not None and outbox.takes_calls):
                 return send(args, kwargs, *rest, **options)
             return publishing.send(self, args, kwargs) or publishing.send_learning(
                 self, args, kwargs, send
@@ -188,6 +204,45 @@ class Task(celery.Task[P, R]):
                 full_jitter=self.retry_jitter,
             )
         return super().retry(args, kwargs, exc, throw, eta, countdown, max_retries, **options)
+
+    def delay_on_commit(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]:
+        """Send the task if and only if the session's outermost transaction is committed.
+
+        The message is written into the application's database, by the session that
+        ``Celeriac(session=...)`` was given, and sent after the commit; the broker need not be
+        there. In eager mode the task runs at once.
+
+        :return: the result to be, whose id is known now
+        :raises OutboxError: there is no session to write through, or no table in its database
+        :raises UnserializableArgumentError: an argument cannot be serialized
+
+        .. versionadded:: 0.1
+        """
+        return self.apply_async_on_commit(args, kwargs)
+
+    def apply_async_on_commit(
+        self, args: Any = None, kwargs: Any = None, *, session: Any = None, **options: Any
+    ) -> AsyncResult[R]:
+        """Send the task as :meth:`delay_on_commit` does, with options.
+
+        :param args: positional arguments, a list or tuple
+        :param kwargs: keyword arguments, a mapping
+        :param session: the SQLAlchemy session that is to commit, by default that of the
+            application
+        :param options: as ``apply_async`` takes them; dates count from now
+        :return: the result to be, whose id is known now
+        :raises OutboxError: there is no session to write through, or no table in its database
+        :raises UnserializableArgumentError: an argument cannot be serialized
+
+        .. versionadded:: 0.1
+        """
+        outbox = getattr(self.app, "on_commit", None)
+        if outbox is None:
+            raise OutboxError
+        return cast(
+            "AsyncResult[R]",
+            outbox.send(lambda: self.apply_async(args, kwargs, **options), session),
+        )
 
     def delay_many(self, calls: Iterable[Any], *, ids: Iterable[str] | None = None) -> int:
         """Send the task many times: some hundred messages in a transaction or round trip.

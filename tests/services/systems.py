@@ -31,6 +31,8 @@ def system(name: str, folder: Path, celeriac: Celeriac, **celery: Any) -> Iterat
     broker, _, database = name.partition("+")
     with ExitStack() as stack:
         app = Flask("system", instance_path=str(folder))
+        ours = {key: celery.pop(key) for key in [*celery] if key.startswith("CELERIAC_")}
+        app.config.update(ours)
         app.config["CELERY"] = {"task_default_queue": "system", **celery}
         if broker != "embedded":
             piece = pieces.redis_database() if broker == "redis" else pieces.rabbitmq_vhost()

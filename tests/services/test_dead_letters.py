@@ -89,7 +89,7 @@ def test_what_cannot_be_read_is_kept_and_the_worker_goes_on(
     assert {"torn", "pickled", "bytes", "when"} < set(found)
     assert found["when"].args == [1, 2]
     reasons = {str(task.error_message).partition(":")[0] for task in found.values()}
-    assert reasons == {"undecodable", "invalid", "unknown_message"}
+    assert reasons == {"undecodable", "content", "invalid", "unknown_message"}
     with pytest.raises(DeadLetterError, match="undecodable"):
         add.AsyncResult("torn").get(timeout=60)
     url = records_url(celery)

@@ -121,7 +121,8 @@ def ledger_of(app: FlaskCelery) -> Ledger:
 
     :raises ConfigError: there is no place for it
     """
-    from ..operations.sources import embedded_store, records_url  # with SQLAlchemy
+    from ..operations.sources import embedded_store  # with SQLAlchemy
+    from ..urls import records_url
 
     conf: Any = app.conf
     url = str(conf.broker_write_url or "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from .. import limits, states
 from ..broker import task_queries as queue_queries
 from ..records import task_queries
 from ..records.task_record import TaskRecord, iso
+from . import outbox
 from .listing import COUNT_CAP
 from .sources import Sources, sources_of
 from .tasks import show
@@ -23,7 +25,7 @@ class Reason:
     """One reason why a task has not been begun.
 
     :param code: one word for programs: ``ended``, ``running``, ``eta``, ``retrying``, ``paused``,
-        ``no_worker``, ``unknown_name``, ``limit``, ``rate_limit``, ``ahead``, ``next``
+        ``outbox``, ``no_worker``, ``unknown_name``, ``limit``, ``rate_limit``, ``ahead``, ``next``
     :param text: a sentence for people, with the remedy where there is one
     """
 
@@ -43,7 +45,7 @@ def why(app: FlaskCelery, task_id: str) -> list[Reason]:
     if task.state == states.RUNNING:
         return [Reason("running", f"It does not wait: {task.worker or 'a worker'} runs it.")]
     sources = sources_of(app)
-    reasons = _put_off(app, sources, task)
+    reasons = _in_outbox(app, task) or _put_off(app, sources, task)
     if reasons:
         pass  # and its time is only when it asks again
     elif task.state == states.SCHEDULED:
@@ -78,6 +80,17 @@ def _put_off(app: FlaskCelery, sources: Sources, task: TaskRecord) -> list[Reaso
             return []
     until = f"until {iso(task.eta)}"
     return [Reason("limit", f"It waits for its rate limit of {known.rate.limit}, {until}.")]
+
+
+def _in_outbox(app: FlaskCelery, task: TaskRecord) -> list[Reason]:
+    row = None if app.on_commit is None else outbox.find(app, task.id)
+    if row is None:
+        return []
+    waited = max(0, round(time.time() - row.created))
+    why = f"the last attempt to send it said: {row.error}" if row.error else (
+        "a worker or `flask celery relay` sends it, unless whoever wrote it is about to"
+    )  # fmt: skip
+    return [Reason("outbox", f"It waits in the outbox, written {waited} s ago: {why}.")]
 
 
 def _paused(sources: Sources, task: TaskRecord) -> list[Reason]:

@@ -13,7 +13,7 @@ from celery import states
 from celery.backends import base
 from kombu.utils.json import loads
 
-from .. import sqlite
+from .. import capturing, sqlite
 from ..backlog import backlog_at
 from ..doorbell import Ringer
 from ..errors import RecordsUnavailableError, StorageError, StorageUnavailableError
@@ -211,10 +211,14 @@ class Backend(Recording, Waiting, BaseBackend):  # type: ignore[misc]
     def apply_chord(self, header_result_args: Any, body: Any, **_: Any) -> None:
         """Celery is about to send the members of a chord."""
         self.ensure_chords_allowed()
+        if capturing.note_chord(header_result_args[0], header_result_args[1]):
+            return
         self._ensure_retryable(self._chords.begin, header_result_args[0], header_result_args[1])
 
     def set_chord_size(self, group_id: str, chord_size: int) -> None:
         """Celery has counted the members of a chord."""
+        if capturing.note_size(group_id, chord_size):
+            return
         self._ensure_retryable(self._chords.resize, group_id, size=chord_size)
 
     def add_to_chord(self, chord_id: str, result: Any) -> None:

@@ -26,8 +26,18 @@ SUPERSEDED = "celeriac_superseded"
 #: The attribute of a request with what its task said of its progress, by the record's columns.
 PROGRESS = "celeriac_progress"
 
+#: Characters that are kept of the id of a request, a trace or a schedule, and of all labels.
+LONGEST_ID = 255
+LONGEST_TRACE = 64
+LONGEST_LABELS = 500
 _LONGEST_MESSAGE = 500
 _LONGEST_TYPE = 255
+_COLUMNS = (
+    ("retry_of", RETRY_OF, LONGEST_ID),
+    ("schedule", SCHEDULE, LONGEST_ID),
+    ("request_id", REQUEST_ID, LONGEST_ID),
+    ("trace_id", TRACE_ID, LONGEST_TRACE),
+)
 _PLACE = re.compile(r'File "([^"]+)", line \d+, in (\S+)')
 
 
@@ -62,14 +72,27 @@ def of_request(request: Any) -> dict[str, Any]:
 
 
 def of_headers(headers: dict[str, Any]) -> dict[str, Any]:
-    """What our own headers of a message say."""
-    names = (("retry_of", RETRY_OF), ("schedule", SCHEDULE), ("request_id", REQUEST_ID))
-    values = {
-        column: headers[key] for column, key in (*names, ("trace_id", TRACE_ID)) if headers.get(key)
+    """What our own headers of a message say; whatever else they hold, somebody else wrote it."""
+    values: dict[str, Any] = {
+        column: str(headers[key])[:longest] for column, key, longest in _COLUMNS if headers.get(key)
     }
-    if headers.get(LABELS):
-        values["labels"] = json.dumps(list(headers[LABELS]))
+    labels = labels_in(headers)
+    if labels:
+        text = labels_as_text(labels)
+        if len(text) <= LONGEST_LABELS:
+            values["labels"] = text
     return values
+
+
+def labels_in(headers: Any) -> list[str]:
+    """The labels in the headers of a message."""
+    found = headers.get(LABELS)
+    return [each for each in found if isinstance(each, str)] if isinstance(found, list) else []
+
+
+def labels_as_text(labels: list[str]) -> str:
+    """Labels as they are kept, and searched for."""
+    return json.dumps(labels, ensure_ascii=False)
 
 
 def of_error(name: str | None, result: Any, traceback: str | None) -> dict[str, Any]:

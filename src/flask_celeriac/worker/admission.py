@@ -11,7 +11,7 @@ from celery.exceptions import Ignore
 from .. import states
 from ..records.description import CRASHES
 from ..verification import Complaint
-from . import limiting
+from . import limiting, lost
 
 if TYPE_CHECKING:
     from ..records.gate_queries import Standing
@@ -45,6 +45,8 @@ def _begin(task: Any, request: Any) -> None:
     if recorder is None:
         return
     again = may_have_come_before(request)
+    if again:
+        lost.note(task.app, request)
     if recorder.is_needed:
         standing = recorder.began(request, again=again, limit=limit_of(task))
     elif again:

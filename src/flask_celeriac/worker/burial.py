@@ -30,8 +30,8 @@ def bury(consumer: Any, message: Any, reason: str, text: str, *, forged: bool = 
     consumer.qos.increment_eventually()  # as for a task that waits for its time
 
     def again() -> None:
-        if message.channel.connection is None or message.acknowledged:
-            return  # the connection it came by is gone: it comes again
+        if is_gone(message):
+            return
         if _stored(consumer, message, reason, text, forged):
             message.ack_log_error(logger, consumer.connection_errors)
             consumer.qos.decrement_eventually()
@@ -39,6 +39,13 @@ def bury(consumer: Any, message: Any, reason: str, text: str, *, forged: bool = 
             later(consumer, REST, again)
 
     later(consumer, REST, again)
+
+
+def is_gone(message: Any) -> bool:
+    """Whether the connection that a message came by is gone: it comes again then."""
+    channel = message.channel
+    closed = getattr(channel, "closed", False) or channel.connection is None
+    return bool(message.acknowledged or closed)
 
 
 def later(consumer: Any, seconds: float, call: Any) -> None:

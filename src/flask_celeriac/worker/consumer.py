@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from celery import signals
 from celery.worker import consumer
 
+from .. import verification
 from . import unknown
 from .burial import bury
 
@@ -22,6 +24,21 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]
 
     .. versionadded:: 0.1
     """
+
+    def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], Any]:
+        """What is called with each message that comes: it is looked at before anybody reads it."""
+        handle: Callable[[Any], Any] = super().create_task_handler(*args, **kwargs)
+        complaint = verification.complaint
+
+        def on_task_received(message: Any) -> Any:
+            found = complaint(self.app, message)
+            if found is None:
+                return handle(message)
+            bury(self, message, found.reason, found.text, forged=found.forged)
+            signals.task_rejected.send(sender=self, message=message, exc=None)
+            return None
+
+        return on_task_received
 
     def on_unknown_message(self, body: Any, message: Any) -> None:
         """A message has no task in it."""

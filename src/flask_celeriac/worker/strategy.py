@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 from celery.worker import strategy
 
 from .. import verification
-from ..operations.sources import records_url
 from ..records.description import CRASHES
+from ..urls import records_url
 from .admission import crash_text, limit_of
 from .burial import bury
+from .consumer import Consumer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,29 +25,51 @@ celery_strategy: Any = strategy
 
 def default(task: Any, app: Any, consumer: Any, **options: Any) -> Callable[..., Any]:
     """Celery's, for messages that nothing is wrong with; others are dead letters."""
-    handle = celery_strategy.default(task, app, consumer, **options)
-    complaint, limit = verification.complaint, limit_of(task)
-    # Where a record counts them, it does so when the next one begins.
-    counter = DELIVERIES if records_url(app) is None else CRASHES
+    handle: Callable[..., Any] = celery_strategy.default(task, app, consumer, **options)
+    complaint: Callable[..., verification.Complaint | None]
+    complaint = _nothing if isinstance(consumer, Consumer) else verification.complaint
+    limit, cut_off = limit_of(task), _counter(app)
+    if not limit or cut_off is None:
+        limit, cut_off = 1, _never
 
     def task_message_handler(message: Any, body: Any, ack: Any, reject: Any, callbacks: Any) -> Any:
         found = complaint(app, message)
         if found is None:
-            headers = message.headers
-            if CRASHES not in headers and counter not in headers:
+            number = cut_off(message.headers)
+            if number < limit:
                 return handle(message, body, ack, reject, callbacks)
-            crashes = _number(headers, counter)
-            if not limit or crashes < limit:
-                return handle(message, body, ack, reject, callbacks)
-            found = verification.Complaint("crashed", crash_text(crashes))
+            found = verification.Complaint("crashed", crash_text(number))
         return bury(consumer, message, found.reason, found.text, forged=found.forged)
 
     return task_message_handler
 
 
-def _number(headers: dict[str, Any], counter: str) -> int:
-    """How many runs were cut off, 0 where nobody can tell."""
-    # One that waits in a worker for its time is delivered anew when that stops.
-    known = CRASHES if CRASHES in headers or headers.get("eta") else counter
-    crashes = headers.get(known)
-    return crashes if isinstance(crashes, int) else 0
+def _counter(app: Any) -> Callable[[dict[str, Any]], int] | None:
+    """What finds in the headers of a message how many of its runs were cut off."""
+    recorder = getattr(app, "recorder", None)
+    if recorder is not None and recorder.is_needed:
+        return None  # the record counts them, when the next one begins
+    return _delivered if records_url(app) is None else _counted
+
+
+def _never(headers: dict[str, Any]) -> int:
+    return 0
+
+
+def _counted(headers: dict[str, Any]) -> int:
+    """As the embedded broker says."""
+    number = headers.get(CRASHES, 0)
+    return number if isinstance(number, int) else 0
+
+
+def _delivered(headers: dict[str, Any]) -> int:
+    """As other brokers say, which count deliveries: not all of them were begun.
+
+    A task that waits in a worker for its time is delivered anew when that ends.
+    """
+    number = headers.get(CRASHES) or headers.get(DELIVERIES) or 0
+    return number if isinstance(number, int) and not headers.get("eta") else 0
+
+
+def _nothing(app: Any, message: Any) -> None:
+    """The consumer has looked at the message already."""

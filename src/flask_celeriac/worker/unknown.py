@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ..records import description
-from .burial import bury, later
+from .burial import bury, is_gone, later
 
 #: The headers that say since when no worker is known that knows it.
 SINCE = "celeriac_unknown_since"
@@ -58,7 +58,7 @@ def keep(consumer: Any, message: Any, name: str) -> None:
     consumer.qos.increment_eventually()
 
     def again() -> None:
-        if not message.acknowledged and consumer.connection is not None:
+        if not is_gone(message):
             _send(consumer, message, queue, since or now)
             consumer.qos.decrement_eventually()
 

@@ -297,7 +297,7 @@ def test_lists_and_counts(celery: Any) -> None:
     assert everything(celery, name="ops.fail") == []
     assert [task.id for task in everything(celery, text="[9, 9]")] == [far]
     assert operations.count(celery, Filter(states=("queued",))).number == 5
-    assert str(operations.count(celery, cap=3)) == "0k+"
+    assert str(operations.count(celery, cap=3)) == "3+"
     with pytest.raises(InvalidRequestError, match="cursor"):
         operations.list_tasks(celery, cursor="nonsense")
     with pytest.raises(InvalidRequestError, match="there is no state 'done'"):
@@ -327,6 +327,22 @@ def test_many_at_a_time(celery: Any) -> None:
     assert {task.state for task in everything(celery)} == {"revoked"}
     assert operations.apply_to_many(celery, "discard", chosen, expected=3).done == 3
     assert everything(celery) == []
+
+
+def test_many_that_a_count_does_not_find(celery: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(7):
+        add.delay(number, 0)
+    for module, name in (("broker", "SCAN"), ("records", "SCAN"), ("records", "COUNT_SCAN")):
+        monkeypatch.setattr(f"flask_celeriac.{module}.task_queries.{name}", 3)
+    chosen = Filter(name="ops.add", text="[")
+    counted = operations.count(celery, chosen)
+    assert (counted.capped, str(counted)) == (True, f"{counted.number}+")
+    assert counted.number < 7
+    everywhere = operations.count_all(celery, chosen)
+    assert (everywhere.number, everywhere.capped) == (7, False)
+    with pytest.raises(CountChangedError, match="7 tasks, not"):
+        operations.apply_to_many(celery, "revoke", chosen, expected=counted.number)
+    assert operations.apply_to_many(celery, "revoke", chosen, expected=7).done == 7
 
 
 def test_what_cannot_be_done(celery: Any) -> None:

@@ -3,7 +3,7 @@
 Each takes the application's Celery first, and gives and takes plain data.
 """
 
-from .bulk import VERBS, Outcome, apply_to_each, apply_to_many, count_allowed
+from .bulk import VERBS, Outcome, apply_to_each, apply_to_many, count_all, count_allowed
 from .listing import Count, Page, count, list_tasks
 from .pruning import count_prunable, prune, prune_marks
 from .queues import Queue, list_queues, pause, resume
@@ -35,6 +35,7 @@ __all__ = [
     "apply_to_many",
     "attempts",
     "count",
+    "count_all",
     "count_allowed",
     "count_prunable",
     "discard",

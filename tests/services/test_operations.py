@@ -25,7 +25,7 @@ from flask_celeriac.errors import (
     UnknownTaskNameError,
 )
 from flask_celeriac.operations.sources import sources_of
-from flask_celeriac.records import write_queries
+from flask_celeriac.records import description, write_queries
 from flask_celeriac.records.task_record import Filter, TaskRecord
 from tests.services.conftest import working
 from tests.support import pieces, services
@@ -55,7 +55,8 @@ def fail(number: int) -> None:
 @celeriac.task(name="ops.strange")
 def strange() -> None:
     celeriac.progress(1, 2, "\0 and \ud800")
-    raise ValueError("\0 and \ud800")
+    # pytest-xdist cannot pass on what Celery logs of half a character.
+    raise ValueError("\0")
 
 
 @celeriac.task(name="ops.again", autoretry_for=(KeyError,), max_retries=1, default_retry_delay=0)
@@ -213,9 +214,10 @@ def test_words_that_no_database_keeps_are_written_in_others(app: Flask, celery: 
     task_id = strange.delay().id
     with working(app):
         failed = in_state(celery, task_id, "failed")
-    said = r"\x00 and \ud800"
-    assert (failed.error_message, failed.progress_message) == (said, said)
-    assert f"ValueError: {said}" in str(failed.traceback)
+    assert failed.progress_message == r"\x00 and \ud800"
+    assert failed.error_message == r"\x00"
+    assert r"ValueError: \x00" in str(failed.traceback)
+    assert description.storable("\ud800 \u00fc") == "\\ud800 \u00fc"
 
 
 def test_attempts_have_their_own_history(app: Flask, celery: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import re
 import signal
@@ -184,16 +185,16 @@ class Session:
         """SIGKILL to a worker, its main process alone, or one of its pool processes."""
         moment = time.monotonic()
         self.kills += 1
-        whose = [worker.pid, *worker.children()] if group else [worker.pid]
+        whose = worker.pid
         if pid is not None:
-            whose = [pid]
-            Process(pid, worker.log).signal(signal.SIGKILL)
+            whose = pid
+            os.kill(pid, signal.SIGKILL)
         else:
             worker.signal(signal.SIGKILL, group=group)
             worker.wait()
             self.workers.remove(worker)
         self.follow()
-        return self.hit(moment, self.running_in(*whose))
+        return self.hit(moment, self.running_in(whose))
 
     def hit(self, moment: float, lines: list[Line]) -> Hit:
         """Note which runs a fault interrupted."""

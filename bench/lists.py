@@ -1,7 +1,8 @@
 """How long lists and counts take among a million records, on each database.
 
-``python -m bench.lists`` fills an embedded file, PostgreSQL and MariaDB, and prints the median and
-the 95th percentile of every query that a list is made of. The target is 50 ms for each.
+``python -m bench.lists`` fills an embedded file, PostgreSQL and MariaDB with records, and the
+embedded queue with tasks, and prints the median and the 95th percentile of every query that a list
+is made of. The target is 50 ms for each.
 """
 
 from __future__ import annotations
@@ -14,13 +15,16 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
 from flask_celeriac import database, sqlite, states
+from flask_celeriac.broker import queries as broker_queries
+from flask_celeriac.broker import task_queries as queue_queries
+from flask_celeriac.broker.store import Store
 from flask_celeriac.records import task_queries
 from flask_celeriac.records.task_queries import Place
 from flask_celeriac.records.task_record import Filter
@@ -36,7 +40,11 @@ START = 1_700_000_000.0
 #: What is rare is ten tasks among all, the oldest ones: the worst place for it.
 RARE = 10
 
-Query = Callable[[sa.Connection], object]
+#: The fourth place where tasks are.
+QUEUE = "queue"
+
+Query = Callable[[Any], object]
+Connect = Callable[[], AbstractContextManager[Any]]
 
 
 def main() -> int:
@@ -44,16 +52,22 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--repeat", type=int, default=20)
-    parser.add_argument("--only", nargs="*", choices=DATABASES, default=list(DATABASES))
+    parser.add_argument(
+        "--only", nargs="*", choices=[*DATABASES, QUEUE], default=[*DATABASES, QUEUE]
+    )
     options = parser.parse_args()
     slow = 0
     for name in options.only:
         with ExitStack() as stack:
-            engine = stack.enter_context(DATABASES[name]())
             began = time.monotonic()
-            fill(engine, options.rows)
-            print(f"\n{name}: {options.rows:,} records, made in {time.monotonic() - began:.0f} s")
-            slow += measure(engine, options.rows, options.repeat)
+            if name == QUEUE:
+                connect, asked = stack.enter_context(queue(options.rows)), of_queue(options.rows)
+            else:
+                engine = stack.enter_context(DATABASES[name]())
+                fill(engine, options.rows)
+                connect, asked = engine.connect, queries(options.rows)
+            print(f"\n{name}: {options.rows:,} rows, made in {time.monotonic() - began:.0f} s")
+            slow += measure(connect, asked, options.repeat)
     print(f"\n{slow} queries take longer than {TARGET * 1000:.0f} ms" if slow else "\nall in time")
     return 1 if slow else 0
 
@@ -110,7 +124,7 @@ def row(number: int) -> dict[str, Any]:
     created = START + number * GAP
     return {
         "task_id": str(uuid.uuid4()),
-        "state": states.DEAD if rare else states.FAILED if failed else states.SUCCEEDED,
+        "state": state_of(number),
         "status": "FAILURE" if failed else "SUCCESS",
         "name": "shop.rare" if rare else f"shop.common{number % 7}",
         "queue": "rare" if rare else ("celery", "mails")[number % 2],
@@ -128,6 +142,15 @@ def row(number: int) -> dict[str, Any]:
         "finished": created + 0.2,
         "updated": created + 0.2,
     }
+
+
+def state_of(number: int) -> str:
+    """Most have succeeded; a fifth waits still, as in another broker's queue."""
+    if number < RARE:
+        return states.DEAD
+    if number % 50 == 7:
+        return states.FAILED
+    return states.QUEUED if number % 5 == 0 else states.SUCCEEDED
 
 
 def queries(rows: int) -> Iterator[tuple[str, Query]]:
@@ -155,6 +178,7 @@ def queries(rows: int) -> Iterator[tuple[str, Query]]:
         "workflow": Filter(root="no-such-task"),
         "text, nowhere": Filter(text="no such text"),
     }
+    yield "queues", task_queries.oldest_waiting
     for name, one in chosen.items():
         yield f"list: {name}", _list(one, None)
         yield f"page: {name}", _list(one, page)
@@ -169,12 +193,74 @@ def _count(chosen: Filter) -> Query:
     return lambda connection: task_queries.count_tasks(connection, chosen, CAP)
 
 
-def measure(engine: sa.Engine, rows: int, repeat: int) -> int:
+@contextmanager
+def queue(rows: int) -> Iterator[Connect]:
+    """An embedded queue of many tasks: some scheduled, a few running, the most of them ready."""
+    with tempfile.TemporaryDirectory(prefix="celeriac-lists-") as folder:
+        store = Store(str(Path(folder) / "celeriac.db"), "normal")
+        store.open()
+        batch = 10_000
+        for first in range(0, rows, batch):
+            made = [message(number) for number in range(first, min(first + batch, rows))]
+            with store.file.transaction() as db:
+                broker_queries.put_many(db, made)
+        with store.file.transaction() as db:
+            broker_queries.claim(db, "celery", 16, 1)
+        yield store.file.connection
+        store.file.close()
+
+
+def message(number: int) -> broker_queries.Row:
+    """The message of one task."""
+    task_id, rare = str(uuid.uuid4()), number < RARE
+    name = "shop.rare" if rare else f"shop.common{number % 7}"
+    headers = {"id": task_id, "task": name, "root_id": task_id, "retries": 0, "lang": "py"}
+    due = START * 2 + number if number % 5 == 0 else None
+    body = json.dumps([[number, "an argument of some length" * 4], {}, {}])
+    place = "rare" if rare else ("celery", "mails")[number % 2]
+    return broker_queries.Row(
+        place, 0, task_id, name, due, None, START + number * GAP, json.dumps({"headers": headers}),
+        body,
+    )  # fmt: skip
+
+
+def of_queue(rows: int) -> Iterator[tuple[str, Query]]:
+    """Every kind of list and count of the embedded queue."""
+    middle = START + rows * GAP / 2
+    yield "queues", lambda db: queue_queries.queues(db, CAP)
+    chosen = {
+        **{state: Filter(states=(state,)) for state in states.OPEN},
+        "queue, common": Filter(queue="mails"),
+        "queue, rare": Filter(queue="rare"),
+        "queue and state": Filter(queue="mails", states=(states.SCHEDULED,)),
+        "everything": Filter(),
+        "name, common": Filter(name="shop.common1"),
+        "name, rare": Filter(name="shop.rare"),
+        "label, nowhere": Filter(label="none"),
+        "text, nowhere": Filter(text="no such text"),
+        "workflow": Filter(root="no-such-task"),
+        "time and name": Filter(name="shop.rare", created_before=middle),
+    }
+    for name, one in chosen.items():
+        yield f"list: {name}", _messages(one, None)
+        yield f"page: {name}", _messages(one, (middle, "m"))
+        yield f"count: {name}", _messages_counted(one)
+
+
+def _messages(chosen: Filter, after: tuple[float, str] | None) -> Query:
+    return lambda db: queue_queries.list_messages(db, chosen, after, PAGE)
+
+
+def _messages_counted(chosen: Filter) -> Query:
+    return lambda db: queue_queries.count_messages(db, chosen, CAP)
+
+
+def measure(connect: Connect, asked: Iterator[tuple[str, Query]], repeat: int) -> int:
     """Print a line for each query; how many are too slow."""
     slow = 0
-    for name, query in queries(rows):
+    for name, query in asked:
         took = []
-        with engine.connect() as connection:
+        with connect() as connection:
             query(connection)
             for _ in range(repeat):
                 began = time.perf_counter()

@@ -1,6 +1,6 @@
 """Run the data desk: web server, worker, beat and a local mail catcher, in one terminal.
 
-    python run.py [--port 5000]
+    python run.py [--port 5000] [--gunicorn]
 
 Set MAIL_SERVER (and MAIL_PORT, MAIL_USERNAME, MAIL_PASSWORD, MAIL_USE_TLS) to send real mail.
 """
@@ -48,6 +48,15 @@ def quoted(arguments: list[str]) -> str:
     return shlex.join(arguments) if os.name == "posix" else subprocess.list2cmdline(arguments)
 
 
+def gunicorn(host: str, port: int) -> str:
+    """The web server as it would be elsewhere: two processes, and a thread for each open stream."""
+    place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    command = [sys.executable, "-m", "gunicorn", "--worker-class", "gthread", "--workers", "2"]
+    # Streams are open for minutes: a stop does not wait for their ends.
+    command += ["--threads", "32", "--graceful-timeout", "2", "--no-control-socket"]
+    return quoted([*command, "--bind", place, "data_desk:create_app()"])
+
+
 def prepare(environ: dict[str, str], instance: Path) -> list[str]:
     """Complete the environment of all processes; return what runs beside web, worker and beat."""
     environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(HERE), environ.get("PYTHONPATH")]))
@@ -65,13 +74,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Run the data desk.")
     parser.add_argument("--port", type=int, default=5000)
     parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--gunicorn", action="store_true", help="serve with gunicorn")
     options = parser.parse_args()
     refuse_taken_port(options.host, options.port)
     environ = dict(os.environ)
     instance = Path(environ.get("DATA_DESK_INSTANCE") or HERE / "instance").absolute()
     beside = prepare(environ, instance)
     command = [sys.executable, "-m", "flask", "--app", "data_desk", "celery", "dev"]
-    command += ["--host", options.host, "--port", str(options.port), *beside]
+    if options.gunicorn:
+        command += ["--no-web", "--with", f"gunicorn={gunicorn(options.host, options.port)}"]
+    else:
+        command += ["--host", options.host, "--port", str(options.port)]
+    command += beside
     os.chdir(HERE)
     if os.name == "posix":
         # In place of this process, so that Ctrl-C and a supervisor's signals reach the right one.

@@ -8,6 +8,7 @@ from .compat import celery_init_app, make_celery
 from .errors import CeleriacError, ConfigError, ConfigWarning, UnserializableArgumentError
 from .extension import Celeriac
 from .globals import current_celeriac
+from .limits import Limit, Rate, Unique
 from .task import Task
 
 __all__ = [
@@ -17,7 +18,10 @@ __all__ = [
     "ConfigError",
     "ConfigWarning",
     "FlaskCelery",
+    "Limit",
+    "Rate",
     "Task",
+    "Unique",
     "UnserializableArgumentError",
     "celery_init_app",
     "current_celeriac",

@@ -13,8 +13,8 @@ from celery import Celery
 from celery.local import Proxy
 from kombu.exceptions import EncodeError
 
-from . import arguments, due_dates, sending, url_base
-from .errors import NotInitializedError
+from . import arguments, capturing, carried, due_dates, sending
+from .errors import MessageRefusedError, NotInitializedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from celery.result import AsyncResult
     from kombu import Connection
 
+    from .ledgers import Ledger
+    from .message_policy import MessagePolicy
+    from .on_commit import OnCommit
     from .recorder import Recorder
 
     _Proxy = Proxy[Celery[Any]]
@@ -47,6 +50,8 @@ class FlaskCelery(Celery[Any]):
 
     task_cls = "flask_celeriac.task:Task"
     amqp_cls = "flask_celeriac.amqp:FlaskAMQP"
+    events_cls = "flask_celeriac.events:FlaskEvents"
+    control_cls = "flask_celeriac.control:Control"
     log_cls = "flask_celeriac.logs:WorkerLogging"
 
     #: The per-application state of the extension that made this application, if one did.
@@ -55,6 +60,8 @@ class FlaskCelery(Celery[Any]):
     url_base: str | None = None
     #: The SQLAlchemy session that tasks use, as ``Celeriac(session=...)`` was given it.
     session: Any = None
+    #: What keeps messages until that session's transaction is committed, if there is a session.
+    on_commit: OnCommit | None = None
     #: Whether this process may wait for its broker and its result store: in workers and beat.
     patient = False
     #: Those of ``broker_transport_options`` that are our defaults.
@@ -73,6 +80,11 @@ class FlaskCelery(Celery[Any]):
         self.steps["worker"].add("flask_celeriac.worker.patient:Patient")
         self.steps["worker"].add("flask_celeriac.worker.pauses:Pauses")
         self.steps["worker"].add("flask_celeriac.worker.scheduled:Scheduled")
+        self.steps["worker"].add("flask_celeriac.worker.revoked:Revoked")
+        self.steps["worker"].add("flask_celeriac.worker.slots:Slots")
+        self.steps["worker"].add("flask_celeriac.worker.ends:Ends")
+        self.steps["worker"].add("flask_celeriac.worker.reconciler:Reconciler")
+        self.steps["worker"].add("flask_celeriac.worker.relay:Relaying")
         #: The process whose database connections are the application's.
         self.pid = os.getpid()
         #: The tasks of which it was said that a date is too far away for the broker.
@@ -105,22 +117,31 @@ class FlaskCelery(Celery[Any]):
     ) -> AsyncResult[Any]:
         """Send a task, as :meth:`celery.Celery.send_task` does.
 
+        :param options: Celery's; and ``labels``, a list of words that tasks can be found by
+        :raises InvalidRequestError: the labels cannot be any
         :raises UnserializableArgumentError: an argument cannot be serialized; nothing was sent
+        :raises MessageRefusedError: it is too large, too deep or in a format that workers do not
+            read; nothing was sent
         :raises kombu.exceptions.OperationalError: the broker or the result store is out of reach,
             which it takes two seconds at most to say, but for workers and beat, who wait for them
         """
-        url_base.carry(self, options)
+        carried.carry(self, options)
         countdown, eta = (*positional, None, None)[:2]
         due_dates.look(self, name, options.get("countdown", countdown), options.get("eta", eta))
-        if self.recorder.is_needed:
-            self.recorder.sent(name, args, kwargs, options)
-        send = super().send_task
         try:
-            if self.patient or len(positional) > _BEFORE_PRODUCER:
-                return send(name, args, kwargs, *positional, **options)
-            with sending.briefly(self, options):
-                return send(name, args, kwargs, *positional, **options)
-        except EncodeError as error:
+            if self.on_commit is not None:
+                kept = self.on_commit.send_one(
+                    lambda: Celery.send_task(self, name, args, kwargs, *positional, **options),
+                    options,
+                )
+                if kept is not None:
+                    return kept
+                with capturing.directly():
+                    return self._send_now(name, args, kwargs, *positional, **options)
+            return self._send_now(name, args, kwargs, *positional, **options)
+        except (EncodeError, MessageRefusedError) as error:
+            if isinstance(error, MessageRefusedError):
+                raise
             task_type = options.get("task_type") or self.tasks.get(name)
             serializer = options.get("serializer") or getattr(task_type, "serializer", None)
             arguments.refuse(
@@ -135,12 +156,51 @@ class FlaskCelery(Celery[Any]):
             )
             raise
 
+    def _send_now(
+        self, name: str, args: Any, kwargs: Any, *positional: Any, **options: Any
+    ) -> AsyncResult[Any]:
+        if self.recorder.is_needed:
+            self.recorder.sent(name, args, kwargs, options)
+        send = super().send_task
+        try:
+            if self.patient or len(positional) > _BEFORE_PRODUCER:
+                return send(name, args, kwargs, *positional, **options)
+            with sending.briefly(self, options):
+                return send(name, args, kwargs, *positional, **options)
+        except (EncodeError, MessageRefusedError):
+            if self.recorder.is_needed:
+                self.recorder.not_sent(options["task_id"])
+            raise
+
+    def producer_or_acquire(self, producer: Any = None) -> Any:
+        """A producer for a ``with`` block, as :meth:`celery.Celery.producer_or_acquire` does."""
+        if producer is None and self.on_commit is not None:
+            producer = self.on_commit.producer()
+        return super().producer_or_acquire(producer)
+
+    @cached_property
+    def policy(self) -> MessagePolicy:
+        """What this application lets into its messages."""
+        from .message_policy import policy_of
+
+        return policy_of(self)
+
     @cached_property
     def recorder(self) -> Recorder:
         """What records tasks before they end, where the broker does not."""
         from .recorder import Recorder
 
         return Recorder(self)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """Where what unique tasks and limits count is kept.
+
+        :raises ConfigError: there is no place for it
+        """
+        from .ledgers import ledger_of
+
+        return ledger_of(self)
 
     def connection_for_write(self, url: str | None = None, **kwargs: Any) -> Connection:
         """The connection to send on, as :meth:`celery.Celery.connection_for_write` makes it.

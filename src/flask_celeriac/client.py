@@ -126,15 +126,16 @@ class Count:
 
 @dataclass(frozen=True)
 class Outcome:
-    """To how many tasks something was done; why not to the others, by id."""
+    """To how many tasks something was done; why not to the others, and what was sent, by id."""
 
     done: int
     refused: dict[str, str]
+    made: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Queue:
-    """A queue as it is just now; ``oldest`` in seconds."""
+    """A queue as it is just now; ``oldest`` in seconds, ``at_least`` figures that may be more."""
 
     name: str
     ready: int | None = None
@@ -142,6 +143,7 @@ class Queue:
     running: int | None = None
     oldest: float | None = None
     paused_since: datetime | None = None
+    at_least: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -242,8 +244,7 @@ class Client:
         query = _filters(filters)
         while True:
             page = self._json("GET", "/tasks", query=query)
-            for each in page["tasks"]:
-                yield _made(Task, each)
+            yield from (_made(Task, each) for each in page["tasks"])
             if page["next"] is None:
                 return
             query["cursor"] = page["next"]
@@ -264,9 +265,8 @@ class Client:
 
     def retry(self, task_id: str, args: Sequence[Any] | None = None, kwargs: Said = None) -> Task:
         """Send an ended task again, also with other arguments, as the new task that is returned."""
-        body: dict[str, Any] = {}
-        if args is not None or kwargs is not None:
-            body = {"args": list(args or ()), "kwargs": dict(kwargs or {})}
+        others = args is not None or kwargs is not None
+        body = {"args": list(args or ()), "kwargs": dict(kwargs or {})} if others else {}
         return _made(Task, self._json("POST", f"/tasks/{_quoted(task_id)}/retry", body=body))
 
     def revoke(self, task_id: str, *, terminate: bool = False) -> Task:

@@ -41,18 +41,40 @@ class CeleriacOptions:
     :param durability: ``"normal"`` or ``"full"``.
     :param database: an SQLAlchemy URL; None is the embedded file.
     :param url_base: the URL of the application's root, without a slash at its end.
+    :param records: ``"all"``, or ``"results"`` to keep no more of a task than its result.
     :param keep_succeeded: days the record of a task that succeeded is kept for; 0 is for ever.
     :param keep_others: the same for a task that ended otherwise.
+    :param keep_audit: the same for the note of a change that was made through the API.
+    :param max_attempts: how often a task may be begun and cut off by the death of its process
+        before it is a dead letter; 0 is as often as it takes.
+    :param unknown_task_patience: seconds that a task which no worker knows is kept for one.
+    :param max_message_size: bytes that the arguments of a message may take; 0 is no limit.
+    :param max_message_depth: how many lists and mappings may be in each other in them; 0 is no
+        limit.
+    :param signing_keys: the secrets that messages are signed with: the first signs, all verify.
+    :param allow_pickle: whether pickle and YAML are read where Celery's settings accept them.
+    :param show_arguments: whether logs, events and ``inspect`` show the values of arguments.
+    :param outbox: ``"on_commit"`` or ``"always"``.
     :param config_file: the absolute path of the file that was read.
 
     .. versionadded:: 0.1
     """
 
     durability: str = "normal"
-    database: str | None = None
+    database: str | None = field(default=None, repr=False)
     url_base: str | None = None
+    records: str = "all"
     keep_succeeded: float = 7
     keep_others: float = 30
+    keep_audit: float = 365
+    max_attempts: int = 5
+    unknown_task_patience: float = 3600
+    max_message_size: int = 4_194_304
+    max_message_depth: int = 200
+    signing_keys: tuple[str, ...] = field(default=(), repr=False)
+    allow_pickle: bool = False
+    show_arguments: bool = False
+    outbox: str = "on_commit"
     config_file: str | None = None
 
 
@@ -67,7 +89,7 @@ class Settings:
     .. versionadded:: 0.1
     """
 
-    celery: dict[str, Any] = field(default_factory=dict[str, Any])
+    celery: dict[str, Any] = field(default_factory=dict[str, Any], repr=False)
     origins: dict[str, Origin] = field(default_factory=dict[str, Origin])
     options: CeleriacOptions = field(default_factory=CeleriacOptions)
 
@@ -182,7 +204,9 @@ class _Resolution:
     def _convert(self, name: str, given: Given) -> Any:
         where = str(given.origin)
         if own := keys.own_key(name):
-            return own_value(own, given.value, where=where)
+            # A secret of digits stays the text it was.
+            as_text = own == "signing_keys" and given.raw is not None
+            return own_value(own, given.raw if as_text else given.value, where=where)
         setting = keys.settings().get(name)
         value = given.value
         if setting is not None:
@@ -236,7 +260,7 @@ def effective(settings: Settings, conf: Mapping[str, Any], *, defaults: bool = F
     for key in keys.OWN_KEYS:
         value = getattr(settings.options, key)
         name = f"CELERIAC_{key.upper()}"
-        if name in settings.origins or value is not None or defaults:
+        if name in settings.origins or value not in (None, ()) or defaults:
             origin = settings.origins.get(name, Origin("default", name))
             rows.append(Row(name, mask(value, key), str(origin)))
     for name in sorted({*keys.settings(), *settings.celery}):

@@ -199,6 +199,7 @@ def _time_zones() -> dict[str, str]:
 
 #: Days in a thousand years: what is more is a mistake, such as seconds.
 _LONGEST_DAYS = 365_000
+_MANY = 2**40
 
 
 def own_value(key: str, value: Any, *, where: str) -> Any:
@@ -209,25 +210,50 @@ def own_value(key: str, value: Any, *, where: str) -> Any:
     """
     if value is None:
         return None
-    checks: dict[str, Callable[[Any], str | float]] = {
+    checks: dict[str, Callable[[Any], Any]] = {
         "durability": _durability,
+        "records": _records,
         "database": _database,
         "url_base": _url_base,
         "keep_succeeded": _days,
         "keep_others": _days,
+        "keep_audit": _days,
+        "max_attempts": _count,
+        "unknown_task_patience": _seconds,
+        "max_message_size": _count,
+        "max_message_depth": _count,
+        "signing_keys": _secrets,
+        "allow_pickle": _yes_or_no,
+        "show_arguments": _yes_or_no,
+        "config_file": _path,
+        "outbox": _outbox,
     }
     try:
-        return checks.get(key, _path)(value)
+        return checks[key](value)
     except ValueError as why:
         # A database's text may hold a password in a place where nobody looks for one.
-        shown = "" if key == "database" else f", not {mask(value)!r}"
+        shown = "" if key in ("database", "signing_keys") else f", not {mask(value)!r}"
         raise ConfigError(f"{where}: {why}{shown}") from None
+
+
+def _outbox(value: Any) -> str:
+    text = str(value).strip().lower()
+    if text not in ("on_commit", "always"):
+        raise ValueError("the outbox is used 'on_commit' or 'always'")
+    return text
 
 
 def _durability(value: Any) -> str:
     low = value.strip().lower() if isinstance(value, str) else ""
     if low not in ("normal", "full"):
         raise ValueError("the durability is 'normal' or 'full'")
+    return low
+
+
+def _records(value: Any) -> str:
+    low = value.strip().lower() if isinstance(value, str) else ""
+    if low not in ("all", "results"):
+        raise ValueError("the records are 'all' or 'results'")
     return low
 
 
@@ -266,6 +292,56 @@ def _days(value: Any) -> float:
     if not 0 <= days <= _LONGEST_DAYS:
         raise ValueError(wanted)
     return days
+
+
+def _count(value: Any) -> int:
+    wanted = "give a whole number, 0 for no limit"
+    try:
+        count = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        raise ValueError(wanted) from None
+    if not 0 <= count <= _MANY or count != int(count):
+        raise ValueError(wanted)
+    return int(count)
+
+
+def _seconds(value: Any) -> float:
+    wanted = "give a number of seconds"
+    try:
+        seconds = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        raise ValueError(wanted) from None
+    if not 0 <= seconds <= _LONGEST_DAYS * 86400:
+        raise ValueError(wanted)
+    return seconds
+
+
+def _yes_or_no(value: Any) -> bool:
+    low = value.strip().lower() if isinstance(value, str) else value
+    if low in (True, *_TRUE):
+        return True
+    if low in (False, *_FALSE):
+        return False
+    raise ValueError("give true or false")
+
+
+#: Bytes of a secret that cannot be guessed.
+_SHORTEST_SECRET = 16
+
+
+def _secrets(value: Any) -> tuple[str, ...]:
+    """Secrets, the newest first; a text has commas between them, or is a JSON list."""
+    if isinstance(value, str):
+        value = _names(value, Setting("signing_keys", "list", None, ()))
+    secrets = tuple(cast("list[Any]", value)) if isinstance(value, (list, tuple)) else (None,)
+    if not all(isinstance(secret, str) for secret in secrets):
+        raise ValueError("give a list of texts, the one to sign with first")
+    if any(len(secret.encode()) < _SHORTEST_SECRET for secret in secrets):
+        raise ValueError(
+            f"each secret takes {_SHORTEST_SECRET} bytes at least, such as"
+            " `python -c 'import secrets; print(secrets.token_hex(32))'` prints"
+        )
+    return secrets
 
 
 def _path(value: Any) -> str:

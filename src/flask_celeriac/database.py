@@ -30,7 +30,15 @@ from sqlalchemy.pool import QueuePool
 from . import fork_gate, sqlite
 from .errors import StorageError, StorageUnavailableError
 from .migrations import making
-from .tables import REVISION, SCHEMA_VERSION, metadata, record, revision
+from .tables import (
+    REVISION,
+    SCHEMA_VERSION,
+    metadata,
+    outbox,
+    outbox_metadata,
+    record,
+    revision,
+)
 
 #: What :func:`driver_of` raises for a database that SQLAlchemy does not know.
 UnknownDatabase = ArgumentError
@@ -166,6 +174,29 @@ def complaints(engine: Engine) -> list[str]:
         return [running.in_words(found) for found in running.differences(connection)]
 
 
+def make_outbox(engine: Engine) -> bool:
+    """Make the outbox in the application's own database; whether it was missing.
+
+    :raises StorageUnavailableError: another process has been at it for a minute.
+    """
+    with _alone(engine) as connection:
+        if connection.dialect.has_table(connection, outbox.name):
+            return False
+        making.make(connection, outbox_metadata)
+        return True
+
+
+def outbox_complaints(engine: Engine) -> list[str] | None:
+    """In which ways the outbox is not as this version makes it; None where there is none."""
+    from .migrations import running
+
+    with engine.connect() as connection:
+        if not connection.dialect.has_table(connection, outbox.name):
+            return None
+        found = running.differences(connection, outbox_metadata)
+        return [running.in_words(difference) for difference in found]
+
+
 @contextmanager
 def _alone(engine: Engine) -> Iterator[Connection]:
     """A transaction beside which no other process changes the tables."""
@@ -213,6 +244,12 @@ def masked(url: str) -> str:
     return make_url(url).render_as_string()
 
 
+def _close_embedded() -> None:
+    for url, engine in list(_engines.items()):
+        if url.startswith("celeriac:"):
+            engine.dispose()
+
+
 def _forget_inherited() -> None:
     """In a forked child: new pools; the parent's connections stay the parent's."""
     global _lock
@@ -221,4 +258,5 @@ def _forget_inherited() -> None:
         engine.dispose(close=False)
 
 
+fork_gate.before(_close_embedded)
 fork_gate.in_child(_forget_inherited)

@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 from celery.local import Proxy
 from werkzeug.local import LocalProxy
 
+from . import limits
 from .errors import ConfigError
 from .schedules.entry import Expression, parse
 from .task import ROUTING, Task
@@ -63,7 +64,10 @@ class Declaration:
             )
         self.fun = fun
         self.routing = {name: options.pop(name) for name in ROUTING if name in options}
-        self.options = options
+        self.options = limits.normalised(options)
+        self.is_limited = any(self.options.get(name) is not None for name in limits.OPTIONS)
+        if self.is_limited:
+            limits.check_names(fun.__name__, fun, self.options)
         self.find_app = find_app
         self._names: WeakKeyDictionary[FlaskCelery, str] = WeakKeyDictionary()
 
@@ -88,6 +92,11 @@ class Declaration:
         if self.routing and not isinstance(task, Task):  # the user's celery.Task or base=
             for name, value in self.routing.items():
                 setattr(type(task), name, value)
+        if self.is_limited and not isinstance(task, Task):
+            raise ConfigError(
+                f"{task.name}: unique=, concurrency= and rate= need a base= that is a subclass of"
+                " flask_celeriac.Task."
+            )
         return cast("Task[..., Any]", task)
 
 

@@ -21,6 +21,8 @@ SAFE = {
     "worker_prefetch_multiplier": 1,
     "broker_connection_retry_on_startup": True,
     "worker_hijack_root_logger": False,
+    # What is no task it knows is not thrown away.
+    "worker_consumer": "flask_celeriac.worker.consumer:Consumer",
 }
 
 #: Seconds in which a worker that is told to stop at once lets its tasks come to their end. What

@@ -46,6 +46,14 @@ class UnserializableArgumentError(CeleriacError, TypeError):
     """
 
 
+class MessageRefusedError(CeleriacError, ValueError):
+    """A task's message is too large, too deeply nested or in a format that no worker reads: pass
+    the id of stored data instead of the data.
+
+    .. versionadded:: 0.1
+    """
+
+
 class StorageError(CeleriacError, OSError):
     """The embedded broker's file cannot be used: see the cause for what SQLite said of it.
 
@@ -118,6 +126,23 @@ class InvalidRequestError(CeleriacError, ValueError):
 
 class CountChangedError(CeleriacError):
     """The number of tasks that are meant has changed: count them again before going on.
+
+    .. versionadded:: 0.1
+    """
+
+
+class DeadLetterError(CeleriacError):
+    """A task was given up: `flask celery show` says why, `flask celery retry` sends it again.
+
+    What ``AsyncResult(...).get()`` raises for a dead letter.
+
+    .. versionadded:: 0.1
+    """
+
+
+class OutboxError(CeleriacError):
+    """A task cannot be sent on commit: give ``Celeriac(session=...)`` the application's SQLAlchemy
+    session, such as ``db.session``.
 
     .. versionadded:: 0.1
     """

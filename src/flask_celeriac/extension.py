@@ -11,12 +11,15 @@ from . import (
     broker,  # noqa: F401 - registers celeriac:// with kombu
     config,
     defaults,
+    ledgers,
+    message_policy,
     urls,
 )
 from .celery_app import FlaskCelery, find_current
 from .cli.app_option import UserOptions
+from .config_keys import OWN_KEYS
 from .declaration import Declaration, Periodic, TaskProxy, declaration_of
-from .errors import CeleriacError, ConfigError, NotInitializedError
+from .errors import CeleriacError, ConfigError, NotInitializedError, OutboxError
 from .globals import AppState
 from .progress import progress, track
 from .schedules.entry import Expression, parse
@@ -85,11 +88,14 @@ class Celeriac:
             )
         settings = config.resolve(app.config, options=options, base_dir=app.root_path)
         urls.check(settings)
-        for key in ("durability", "database", "url_base", "keep_succeeded", "keep_others"):
+        ledgers.check(settings, [d.fun.__name__ for d in self._declarations if d.is_limited])
+        message_policy.check_settings(settings)
+        for key in set(OWN_KEYS) - {"config_file", "signing_keys"}:
             app.config.setdefault(f"CELERIAC_{key.upper()}", getattr(settings.options, key))
         defaults.configure(celery_app, settings, app.instance_path)
         celery_app.url_base = settings.options.url_base
         celery_app.session = self.session
+        self._open_outbox(celery_app, settings)
         state = AppState(self, celery_app, settings)
         celery_app.celeriac = state
         app.extensions["celeriac"] = state
@@ -104,6 +110,18 @@ class Celeriac:
         fork.install()
         celery_app.set_current()
         celery_app.set_default()
+
+    def _open_outbox(self, celery_app: FlaskCelery, settings: config.Settings) -> None:
+        always = settings.options.outbox == "always"
+        if self.session is not None:
+            from .on_commit import OnCommit  # with SQLAlchemy, which has made the session
+
+            celery_app.on_commit = OnCommit(celery_app, self.session, always=always)
+        elif always:
+            raise ConfigError(
+                "CELERIAC_OUTBOX = 'always' needs the session whose transactions are meant: give"
+                " Celeriac(session=...) a SQLAlchemy session such as db.session"
+            )
 
     @overload
     def task(self, fun: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, R]: ...
@@ -205,6 +223,38 @@ class Celeriac:
 
         return operations.is_unknown(self._find_app(), task_id)
 
+    def delay_on_commit(self, signature: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Send a signature, chain, group or chord if and only if the session's transaction commits.
+
+        :param signature: such as ``chain(one.s(), two.s())``
+        :param args: arguments that are put before the signature's own
+        :return: the result to be, as ``signature.delay`` returns it
+        :raises OutboxError: there is no session to write through, or no table in its database
+        :raises UnserializableArgumentError: an argument cannot be serialized
+        """
+        return self.apply_async_on_commit(signature, args, kwargs)
+
+    def apply_async_on_commit(
+        self, signature: Any, args: Any = None, kwargs: Any = None, *, session: Any = None,
+        **options: Any,
+    ) -> Any:  # fmt: skip
+        """Send a signature as :meth:`delay_on_commit` does, with options.
+
+        :param signature: such as ``chain(one.s(), two.s())``
+        :param args: arguments that are put before the signature's own
+        :param kwargs: keyword arguments besides the signature's own
+        :param session: the SQLAlchemy session that is to commit, by default that of the
+            application
+        :param options: as ``signature.apply_async`` takes them
+        :return: the result to be, as ``signature.apply_async`` returns it
+        :raises OutboxError: there is no session to write through, or no table in its database
+        :raises UnserializableArgumentError: an argument cannot be serialized
+        """
+        outbox = self._find_app().on_commit
+        if outbox is None:
+            raise OutboxError
+        return outbox.send(lambda: signature.apply_async(args, kwargs, **options), session)
+
     progress = staticmethod(progress)
     track = staticmethod(track)
 
@@ -212,8 +262,9 @@ class Celeriac:
         """A blueprint with the HTTP API of the application it is registered on.
 
         :param access: called in each request: what whoever sent it may do
-        :param hooks: ``owns``, ``limit``, ``actor``, ``name``; docs/http-api.md tells of them
-        :raises ConfigError: ``access`` is no function
+        :param hooks: ``owns``, ``limit``, ``actor``, ``streams``, ``name``; docs/http-api.md tells
+            of them
+        :raises ConfigError: ``access`` is no function, or ``streams`` no number
         """
         from .api.blueprint import make
 

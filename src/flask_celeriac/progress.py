@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import celery
 
 from . import patience, states
-from .records.description import PROGRESS, of_request
+from .records.description import PROGRESS, of_request, storable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -115,11 +115,12 @@ class Run:
     def _write(self) -> float:
         """Write what was said; the seconds that took, without what only the first one needs."""
         # Costly, and of no use to tasks that say nothing of themselves.
+        from . import brief
         from .database import engine_for
-        from .operations.sources import records_url
         from .records import write_queries
         from .records.fence import Fence
         from .records.recording import LONGEST_ARGUMENTS
+        from .urls import records_url
 
         app = self._task.app
         url = records_url(app)
@@ -130,11 +131,10 @@ class Run:
             "state": states.RUNNING,
             "updated": time.time(),
         }
-        engine = engine_for(url)
+        engine_for(url)  # which makes the tables
         began = time.monotonic()
         if not url.startswith("celeriac:"):
-            with engine.begin() as connection:
-                write_queries.write_progress(connection, values)
+            brief.write(url, lambda connection: write_queries.write_progress(connection, values))
             return time.monotonic() - began
         from . import sqlite  # with APSW, which not every program needs
 
@@ -208,7 +208,7 @@ def _columns(current: float, total: float | None, message: str | None) -> dict[s
     if total is not None:
         columns["progress_total"] = _finite(total)
     if message is not None:
-        columns["progress_message"] = str(message)[:_LONGEST_MESSAGE]
+        columns["progress_message"] = storable(str(message))[:_LONGEST_MESSAGE]
     return columns
 
 

@@ -18,12 +18,11 @@ import celery
 from celery.app.routes import MapRoute
 from celery.backends.base import Backend
 from celery.signals import after_task_publish, before_task_publish, task_sent
-from celery.utils.saferepr import saferepr
 from kombu import serialization
 from kombu.exceptions import EncodeError
 from kombu.utils.uuid import uuid
 
-from . import sending, url_base
+from . import carried, redaction, sending
 from .amqp import FlaskAMQP
 from .broker import template
 
@@ -37,9 +36,6 @@ if TYPE_CHECKING:
 
 #: Calls that :func:`send_many` puts in one transaction.
 BATCH = 500
-#: The longest text that is written out in a message's headers without measuring.
-_SHORT = 100
-_NUMBERS = (int, float, bool, type(None))
 #: What travels in a body for callbacks, error callbacks, chain and chord.
 _NOTHING_EMBEDDED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 _SIGNALS: tuple[Any, ...] = (before_task_publish, after_task_publish, task_sent)
@@ -50,12 +46,15 @@ class Plan:
     """How plain calls of a task are published.
 
     :param template: None when they have to go Celery's way
+    :param harmless: bytes of a body that break no limit of ``CELERIAC_MAX_MESSAGE_*``
+    :param shows_arguments: whether the headers show values
     """
 
     store: Store | None
     template: template.Template | None
     serializer: str
-    maxlevels: int
+    harmless: int
+    shows_arguments: bool
     ignore_result: bool
     settings: dict[str, Any]
     sources: int
@@ -71,24 +70,30 @@ class Plan:
             and os.getpid() == self.process
         )
 
-    def row(self, task: Task[..., Any], call: tuple[Any, Any], task_id: str, root: Any) -> Row:
+    def row(
+        self, task: Task[..., Any], call: tuple[Any, Any], task_id: str, here: dict[str, str]
+    ) -> Row:
         """The message of a call.
 
+        :param here: what :func:`.carried.here` says
         :raises EncodeError: an argument cannot be serialized
         """
         args, kwargs = call
         body = (args, kwargs, _NOTHING_EMBEDDED)
         _, _, data = serialization.dumps(body, serializer=self.serializer)
+        if len(data) > self.harmless:
+            cast("FlaskCelery", task.app).policy.check(task.name, data)
         fields = {
             "id": task_id,
-            "args": _repr(args, self.maxlevels) if args else "()",
-            "kwargs": saferepr(kwargs, FlaskAMQP.kwargsrepr_maxsize, self.maxlevels)
-            if kwargs
-            else "{}",
+            "args": redaction.kinds_of(args) if args else "()",
+            "kwargs": redaction.kinds_of_named(kwargs) if kwargs else "{}",
             "reply_to": task.app.thread_oid,
         }
-        if root is not None:
-            fields["header"] = root
+        if self.shows_arguments:
+            fields["args"], fields["kwargs"] = redaction.told(
+                cast("FlaskCelery", task.app), task.name, args, kwargs
+            )
+        fields.update(here)
         assert self.template is not None
         return self.template.make(fields, data)
 
@@ -98,17 +103,16 @@ def send(task: Task[..., Any], args: Any, kwargs: Any) -> AsyncResult[Any] | Non
 
     :return: None when it has to go Celery's way; nothing was sent then
     """
-    root = url_base.here(cast("FlaskCelery", task.app))
-    plan = _plan(task, root)
+    here = carried.here(cast("FlaskCelery", task.app))
+    plan = _plan(task, here)
     if plan is None or plan.store is None:
         return None
     task_id = uuid()
     try:
-        row = plan.row(task, _checked(task, args, kwargs), task_id, root)
+        row = plan.row(task, _checked(task, args, kwargs), task_id, here)
     except (EncodeError, TypeError):
         return None
-    with sending.stored_soon(cast("FlaskCelery", task.app)):
-        plan.store.put(row)
+    sending.store_soon(cast("FlaskCelery", task.app), plan.store.put, row)
     result = task.AsyncResult(task_id)
     result.ignored = plan.ignore_result
     return result
@@ -119,22 +123,24 @@ def send_learning(task: Task[..., Any], args: Any, kwargs: Any, sender: Any) -> 
 
     :param sender: Celery's ``apply_async``
     """
-    root = url_base.here(cast("FlaskCelery", task.app))
-    if (root is not None) in _plans(task) or not _is_plain(task):
+    here = carried.here(cast("FlaskCelery", task.app))
+    if tuple(here) in _plans(task) or not _is_plain(task):
         result: AsyncResult[Any] = sender(args, kwargs)
         return result
     with template.recorded() as rows:
         result = sender(args, kwargs)
     conf: Any = task.app.conf
+    policy = cast("FlaskCelery", task.app).policy
     store = learned = None
     if len(rows) == 1 and rows[0][1].task_id == result.id and _may_be_learned(task):
         store, row = rows[0]
-        learned = template.Template.learn(row, url_base.HEADER)
-    _plans(task)[root is not None] = Plan(
+        learned = template.Template.learn(row, here)
+    _plans(task)[tuple(here)] = Plan(
         store=store if learned else None,
         template=learned,
         serializer=task.serializer or conf.task_serializer,
-        maxlevels=conf.task_repr_maxlevels,
+        harmless=policy.harmless,
+        shows_arguments=policy.show_arguments,
         ignore_result=task.ignore_result,
         settings=dict(conf.changes),
         sources=len(conf.maps),
@@ -150,6 +156,10 @@ def send_many(task: Task[..., Any], calls: Iterable[Any], ids: Iterable[str] | N
     """
     pending = _pairs(calls, ids)
     sent = 0
+    if task.unique is not None:
+        return sum(
+            task.apply_async(*call, task_id=task_id).id == task_id for call, task_id in pending
+        )
     while batch := list(islice(pending, BATCH)):
         _send_batch(task, batch)
         sent += len(batch)
@@ -157,16 +167,19 @@ def send_many(task: Task[..., Any], calls: Iterable[Any], ids: Iterable[str] | N
 
 
 def _send_batch(task: Task[..., Any], batch: list[tuple[tuple[Any, Any], str]]) -> None:
-    root = url_base.here(cast("FlaskCelery", task.app))
-    plan = _plan(task, root)
+    outbox = getattr(task.app, "on_commit", None)
+    if outbox is not None and outbox.takes_calls:
+        outbox.send(lambda: [task.apply_async(*call, task_id=task_id) for call, task_id in batch])
+        return
+    here = carried.here(cast("FlaskCelery", task.app))
+    plan = _plan(task, here)
     if plan is not None and plan.store is not None:
         try:
-            rows = [plan.row(task, _checked(task, *call), task_id, root) for call, task_id in batch]
+            rows = [plan.row(task, _checked(task, *call), task_id, here) for call, task_id in batch]
         except (EncodeError, TypeError):
             pass
         else:
-            with sending.stored_soon(cast("FlaskCelery", task.app)):
-                plan.store.put_many(rows)
+            sending.store_soon(cast("FlaskCelery", task.app), plan.store.put_many, rows)
             return
     _send_batch_slowly(task, batch)
 
@@ -200,19 +213,19 @@ def _pairs(
         yield arguments, uuid() if given is None else next(given)
 
 
-def _plans(task: Task[..., Any]) -> dict[bool, Plan]:
-    """How plain calls are published, without and with a request to carry the URL of."""
-    found: dict[bool, Plan] = task.__dict__.setdefault("_plans", {})
+def _plans(task: Task[..., Any]) -> dict[tuple[str, ...], Plan]:
+    """How plain calls are published, by the headers that the current request adds."""
+    found: dict[tuple[str, ...], Plan] = task.__dict__.setdefault("_plans", {})
     return found
 
 
-def _plan(task: Task[..., Any], root: str | None) -> Plan | None:
-    plans = _plans(task)
-    plan = plans.get(root is not None)
+def _plan(task: Task[..., Any], here: dict[str, str]) -> Plan | None:
+    plans, key = _plans(task), tuple(here)
+    plan = plans.get(key)
     if plan is None or not _is_plain(task):
         return None
     if not plan.holds(task):
-        del plans[root is not None]
+        del plans[key]
         return None
     return plan
 
@@ -229,6 +242,7 @@ def _may_be_learned(task: Task[..., Any]) -> bool:
     return (
         not (app.conf.task_always_eager or app.conf.task_send_sent_event)
         and type(app.amqp) is FlaskAMQP
+        and not app.policy.signing_keys
         and all(isinstance(route, MapRoute) for route in app.amqp.routes)
         and kind.shadow_name is celery.Task.shadow_name
         and kind._dump_pydantic_arguments is None
@@ -248,21 +262,3 @@ def _checked(task: Task[..., Any], args: Any, kwargs: Any) -> tuple[Any, Any]:
     if not isinstance(args, (list, tuple)) or not isinstance(kwargs, Mapping):
         raise TypeError
     return args, kwargs
-
-
-def _repr(args: Sequence[Any], maxlevels: int) -> str:
-    """What :func:`saferepr` says of positional arguments, faster for what is often passed."""
-    if type(args) is tuple and len(args) <= 8:
-        parts = []
-        for value in args:
-            kind = type(value)
-            if kind is str and len(value) <= _SHORT:
-                quoted = value.replace("'", "\\'")
-                parts.append(f"'{quoted}'")
-            elif kind in _NUMBERS:
-                parts.append(str(value))
-            else:
-                break
-        else:
-            return f"({parts[0]},)" if len(parts) == 1 else f"({', '.join(parts)})"
-    return saferepr(args, FlaskAMQP.argsrepr_maxsize, maxlevels)

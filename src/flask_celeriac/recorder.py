@@ -8,6 +8,12 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from celery import states as celery_states
@@ -15,17 +21,50 @@ from kombu.utils.json import dumps
 from kombu.utils.uuid import uuid
 
 from . import states
-from .operations.sources import records_url
-from .records import description, write_queries
-from .records.recording import LONGEST_ARGUMENTS
+from .broker import queries as broker_queries
+from .broker import run_queries
+from .broker.conditions import NotPutError
+from .errors import RecordsUnavailableError
+from .operations.sources import embedded_store
+from .records import description, gate_queries, task_queries, write_queries
+from .records.recording import LONGEST_ARGUMENTS, Recording
+from .records.task_record import Attempt
+from .urls import records_url
 
 if TYPE_CHECKING:
     from .celery_app import FlaskCelery
+    from .records.gate_queries import Standing
 
 #: Seconds for which nothing is tried after the database was out of reach.
 REST = 5.0
 
 logger = logging.getLogger(__name__)
+
+_condition: ContextVar[Condition | None] = ContextVar("condition", default=None)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What has to be so for a task to be sent, looked at with its record.
+
+    :param check: returns the id of another task that keeps it from being sent
+    """
+
+    task_id: str
+    check: Callable[[Any], str | None]
+
+
+@contextmanager
+def required(task_id: str, check: Callable[[Any], str | None]) -> Iterator[None]:
+    """Send a task in the block only if a condition is met, looked at in its record's transaction.
+
+    :param check: takes the connection; returns the id of another task that keeps it from being sent
+    """
+    token = _condition.set(Condition(task_id, check))
+    try:
+        yield
+    finally:
+        _condition.reset(token)
 
 
 class Recorder:
@@ -38,18 +77,22 @@ class Recorder:
         conf: Any = app.conf
         self._app = app
         embedded = str(conf.broker_write_url or "").startswith("celeriac:")
-        self._url = None if embedded else records_url(app)
+        self._records = records_url(app)
+        #: Whether there is a database for records, and no queue that is one.
+        self.is_needed = self._records is not None and not embedded
         self._rests_until = 0.0
 
-    @property
-    def is_needed(self) -> bool:
-        """Whether there is a database for records, and no queue that is one."""
-        return self._url is not None
+    @cached_property
+    def writes_ends(self) -> bool:
+        """Whether there are records, and a result backend that does not write them."""
+        return self._records is not None and not isinstance(self._app.backend, Recording)
 
     def sent(self, name: str, args: Any, kwargs: Any, options: dict[str, Any]) -> None:
         """A task is about to be sent; it gets an id, if it has none.
 
         :param options: the named options of ``send_task``
+        :raises NotPutError: another task keeps it from being sent
+        :raises StorageError: its condition cannot be looked at
         """
         task_id = options.get("task_id")
         if not task_id:
@@ -68,17 +111,35 @@ class Recorder:
             "queue": self._queue(name, args, kwargs, options),
             "priority": options.get("priority"),
             "attempts": options.get("retries") or None,
-            "arguments": _text(args, kwargs),
+            "arguments": _text(args, kwargs, *_besides(options, now)),
             "created": now,
             "eta": eta,
             "updated": now,
             **_lineage(task_id, options),
             **description.of_headers(options.get("headers") or {}),
         }
-        self._write(values)
+        condition = _condition.get()
+        if condition is None or condition.task_id != task_id:
+            self._write(values)
+        else:
+            self._write_if(values, condition)
 
-    def started(self, request: Any) -> None:
-        """A worker begins a task."""
+    def not_sent(self, task_id: str) -> None:
+        """A task that was about to be sent was refused, and is no task."""
+        if self.is_needed:
+            self._do(task_id, lambda db: task_queries.delete_unsent(db, task_id))
+
+    def began(self, request: Any, *, again: bool, limit: int) -> Standing | None:
+        """A worker begins a task: record that, unless it is not to run.
+
+        From then on this run has a mark of its own, without which nobody ends the task.
+
+        :param again: a message of this task may have been here before
+        :param limit: how many runs may be cut off by the death of their process
+        :return: what has become of the task, where it is not to run; ``running`` where too many
+            runs were cut off. None where it may run, and where the database is out of reach
+        """
+        run = uuid()
         values = description.of_request(request)
         values |= {
             "task_id": request.id,
@@ -86,6 +147,142 @@ class Recorder:
             "queue": (request.delivery_info or {}).get("routing_key"),
             "arguments": _text(request.args, request.kwargs),
             "updated": time.time(),
+            "run": run,
+            "crashes": 0,
+        }
+        refused: Standing | None = None
+        written = False
+
+        def begin(connection: Any) -> None:
+            nonlocal refused, written
+            if again:
+                refused = self._checked(connection, values, limit)
+            if refused is None:
+                written = write_queries.write(connection, values)
+                if not written:
+                    refused = _over(connection, values, again)
+
+        if self._do(values["task_id"], begin) and written:
+            request.__dict__[description.RUN] = run
+        return refused
+
+    def _checked(self, connection: Any, values: dict[str, Any], limit: int) -> Standing | None:
+        """Count a run that was cut off; what :meth:`began` returns."""
+        found = gate_queries.standing(connection, values["task_id"])
+        if found is None:
+            return None
+        if found.is_over(values["attempts"], again=True):
+            return found
+        if found.state == states.RUNNING and found.run and found.attempts == values["attempts"]:
+            values["crashes"] = found.crashes + 1
+            if 0 < limit <= found.crashes + 1:
+                return found._replace(crashes=found.crashes + 1)
+        return None
+
+    def over(self, request: Any) -> Standing | None:
+        """What has become of a task that is not to run; None where it may.
+
+        A message of it may have been here before.
+        """
+        values = {"task_id": request.id, "attempts": (request.retries or 0) + 1}
+        refused: Standing | None = None
+
+        def look(connection: Any) -> None:
+            nonlocal refused
+            refused = _over(connection, values, True)
+
+        self._do(request.id, look)
+        return refused
+
+    def count_start(self, request: Any) -> bool:
+        """Count a run of an embedded message that was claimed before; False if it was taken away.
+
+        Should its process die, it has cut off that run.
+        """
+        store = embedded_store(self._app.conf)
+        tag = (request.properties or {}).get("delivery_tag")
+        if store is None or not tag:
+            return True
+        with store.file.connection() as db:
+            return run_queries.count_start(db, *broker_queries.claim_of(tag))
+
+    def given_back(self, task_id: str) -> None:
+        """A run was ended for another one to begin: nobody has died."""
+        now = time.time()
+        self._write({"task_id": task_id, "state": states.QUEUED, "updated": now})
+
+    def left(self, request: Any) -> None:
+        """A run has ended without a state; its task may have been sent again."""
+        run = request.__dict__.get(description.RUN)
+        if run is not None:
+            now = time.time()
+            self._do(request.id, lambda db: gate_queries.leave(db, request.id, run, now))
+
+    def ended(
+        self, task_id: str, request: Any, state: str, error: Any = None, traceback: Any = None
+    ) -> None:
+        """A run has come to its end, whose result goes elsewhere.
+
+        :param request: None where only the id is known
+        """
+        values = {} if request is None else description.of_request(request)
+        if error is not None:
+            text = None if traceback is None else str(traceback)
+            values |= description.of_error(values.get("name"), error, text)
+            values["traceback"] = text
+        now = time.time()
+        values |= {"task_id": task_id, "state": state, "updated": now}
+        values["finished"] = now if state in states.ENDED else None
+        if request is not None and request.args is not None:
+            values["arguments"] = _text(request.args, request.kwargs)
+
+        def write(connection: Any) -> None:
+            if write_queries.write(connection, values) and state == states.RETRYING:
+                task_queries.add_attempt(connection, task_id, _attempt(values))
+
+        self._do(task_id, write)
+
+    def relayed(self, headers: dict[str, Any], queue: str | None, arguments: str | None) -> None:
+        """A message that was made before is about to be sent.
+
+        :param arguments: its body, where that is a text
+        """
+        now = time.time()
+        eta, retries = description.moment_of(headers.get("eta")), headers.get("retries") or 0
+        waiting = states.RETRYING if retries else states.SCHEDULED
+        lineage = {"group_id": headers.get("group"), **headers}
+        values = {
+            "task_id": headers["id"],
+            "state": waiting if eta is not None and eta > now else states.QUEUED,
+            "name": headers.get("task"),
+            "queue": queue,
+            "attempts": retries or None,
+            "arguments": arguments,
+            "created": now,
+            "eta": eta,
+            "updated": now,
+            **_lineage(headers["id"], lineage),
+            **description.of_headers(headers),
+        }
+        self._write(values)
+
+    def given_up(
+        self, task_id: str, name: str | None, queue: str | None, created: float, reason: str
+    ) -> None:
+        """A message that was made before cannot be sent, whatever is tried."""
+        now = time.time()
+        kind, _, said = reason.partition(": ")
+        values = {
+            "task_id": task_id,
+            "state": states.DEAD,
+            "status": celery_states.REJECTED,
+            "name": name,
+            "queue": queue,
+            "created": created,
+            "finished": now,
+            "updated": now,
+            "error_type": kind,
+            "error_message": f"It cannot be sent: {said or kind}",
         }
         self._write(values)
 
@@ -98,22 +295,79 @@ class Recorder:
             return None
         return getattr(queue, "name", queue)
 
+    def _write_if(self, values: dict[str, Any], condition: Condition) -> None:
+        from .database import OUT_OF_REACH, engine_for
+
+        assert self._records is not None
+        try:
+            with engine_for(self._records).begin() as connection:
+                holder = condition.check(connection)
+                if holder is not None:
+                    raise NotPutError(holder)
+                write_queries.write(connection, values)
+        except OUT_OF_REACH as error:
+            raise RecordsUnavailableError(
+                f"Whether this unique task is there already cannot be told just now: {error}"
+            ) from error
+
     def _write(self, values: dict[str, Any]) -> None:
-        if self._url is None or time.monotonic() < self._rests_until:
-            return
-        from .database import engine_for
+        self._do(values["task_id"], lambda connection: write_queries.write(connection, values))
+
+    def _do(self, task_id: str, work: Callable[[Any], object]) -> bool:
+        """Do something in a transaction; False where the database cannot be used."""
+        if self._records is None or time.monotonic() < self._rests_until:
+            return False
+        from . import brief
 
         try:
-            with engine_for(self._url).begin() as connection:
-                write_queries.write(connection, values)
+            brief.write(self._records, work)
         except Exception as error:  # noqa: BLE001 - a task is worth more than its record
             self._rests_until = time.monotonic() + REST
-            logger.warning("Task %s cannot be recorded just now: %s", values["task_id"], error)
+            logger.warning("Task %s cannot be recorded just now: %s", task_id, error)
+            return False
+        return True
 
 
-def _text(args: Any, kwargs: Any) -> str | None:
+def _attempt(values: dict[str, Any]) -> Attempt:
+    """An attempt that is to be repeated, as its history keeps it."""
+    known = ("worker", "started", "error_type", "error_message", "traceback")
+    return Attempt(
+        number=values["attempts"],
+        state=values["state"],
+        finished=values["updated"],
+        **{name: values.get(name) for name in known},
+    )
+
+
+def _over(connection: Any, values: dict[str, Any], again: bool) -> Standing | None:
+    found = gate_queries.standing(connection, values["task_id"])
+    return found if found and found.is_over(values["attempts"], again=again) else None
+
+
+#: What travels with the arguments of a task, by the options it comes from.
+_EMBEDDED = {"callbacks": "link", "errbacks": "link_error", "chain": "chain", "chord": "chord"}
+#: Other options that a task needs to be sent again as it was.
+_KEPT = (
+    *("time_limit", "soft_time_limit", "shadow", "group_index", "ignore_result", "serializer"),
+    *("headers", "replaced_task_nesting"),
+)
+
+
+def _besides(options: dict[str, Any], now: float) -> tuple[Any, ...]:
+    """What a task is sent with besides its arguments, for it to be sent again; often nothing."""
+    embedded = {key: options[name] for key, name in _EMBEDDED.items() if options.get(name)}
+    kept = {name: options[name] for name in _KEPT if options.get(name) is not None}
+    expires = options.get("expires")
+    if expires is not None:
+        at = now + expires if isinstance(expires, (int, float)) else description.moment_of(expires)
+        if at is not None:
+            kept["expires"] = datetime.fromtimestamp(at, timezone.utc).isoformat()
+    return (embedded, kept) if embedded or kept else ()
+
+
+def _text(args: Any, kwargs: Any, *besides: Any) -> str | None:
     try:
-        text = dumps([list(args or ()), dict(kwargs or {})])
+        text = dumps([list(args or ()), dict(kwargs or {}), *besides])
     except (TypeError, ValueError):
         return None
     return text if len(text) <= LONGEST_ARGUMENTS else None

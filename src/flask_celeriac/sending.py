@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -78,14 +78,18 @@ def briefly(app: FlaskCelery, options: dict[str, Any]) -> Iterator[None]:
                 raise
 
 
-@contextmanager
-def stored_soon(app: FlaskCelery) -> Iterator[None]:
-    """Let the block write to the embedded file, in a moment or not at all.
+def store_soon(app: FlaskCelery, put: Callable[[Any], object], rows: Any) -> None:
+    """Write to the embedded file, in a moment or not at all.
 
     :raises kombu.exceptions.OperationalError: it was not written
     """
-    with contextlib.nullcontext() if app.patient else patience.short(), _plainly():
-        yield
+    token = None if app.patient else patience.begin()
+    try:
+        put(rows)
+    except StorageError as error:
+        raise OperationalError(str(error)) from error
+    finally:
+        patience.end(token)
 
 
 @contextmanager
@@ -109,6 +113,27 @@ def producer(app: FlaskCelery) -> Iterator[Any]:
             raise
         except errors as error:
             raise OperationalError(str(error)) from error
+
+
+@contextmanager
+def relaying(app: FlaskCelery) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """A producer of messages that were made before, and the options of their publication.
+
+    Nothing that goes wrong leaves a connection behind that others would have to deal with.
+
+    :raises kombu.exceptions.OperationalError: the broker is out of reach
+    """
+    options: dict[str, Any] = {}
+    with briefly(app, options):
+        connection: Any = options["connection"]
+        found = app.amqp.Producer(connection, auto_declare=False)
+        try:
+            yield found, {"confirm_timeout": options.get("confirm_timeout")}
+        except (OperationalError, OSError, *_REFUSED):
+            raise  # looked after by the caller
+        except BaseException:
+            connection.collect()
+            raise
 
 
 def _import_what_is_needed(app: FlaskCelery, options: dict[str, Any]) -> None:

@@ -43,8 +43,8 @@ ENDED: Final = (SUCCEEDED, FAILED, REVOKED, EXPIRED, DEAD)
 OPEN: Final = (SCHEDULED, QUEUED, RUNNING, RETRYING)
 
 #: The states that may follow each. A record that could not be written in time leaves a state out,
-#: so that every later one may follow. A failure is not the last word: a message that is delivered
-#: again, because its worker died before it could acknowledge, runs again. A success is.
+#: so that every later one may follow. A failure is not the last word, as a task may be sent again
+#: under its id; a message that comes a second time is no reason. A success is.
 TRANSITIONS: Final[dict[str, tuple[str, ...]]] = {
     SCHEDULED: (SCHEDULED, QUEUED, RUNNING, RETRYING, *ENDED),
     QUEUED: (SCHEDULED, QUEUED, RUNNING, RETRYING, *ENDED),

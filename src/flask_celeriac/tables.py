@@ -233,6 +233,26 @@ chord_part = Table(
     sqlite_with_rowid=False,
 )
 
+#: Of the application's own database, which need not be that of the records.
+outbox_metadata = MetaData()
+
+#: Messages that are sent once the transaction they were written in has been committed. ``due`` says
+#: from when on a relay may take one; it is null where the message was given up.
+outbox = Table(
+    "celeriac_outbox",
+    outbox_metadata,
+    Column("id", Serial, primary_key=True),
+    Column("task_id", Id, index=True),
+    Column("task", Name),
+    Column("queue", Name),
+    Column("message", Long, nullable=False),
+    Column("created", Moment, nullable=False),
+    Column("due", Moment, index=True),
+    Column("owner", String(64)),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("error", String(500)),
+)
+
 #: One row: the version of these tables, as Alembic keeps it. Alembic makes this table too, so it is
 #: not among those that are compared.
 revision = Table(

@@ -13,15 +13,20 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 import celery
 import flask
 from celery.app import pop_current_task, push_current_task
+from celery.exceptions import Ignore
+from celery.utils.time import get_exponential_backoff_interval
 from flask.globals import app_ctx
 from kombu.exceptions import EncodeError
 
-from . import arguments, progress, publishing, url_base
+from . import arguments, limits, progress, publishing, uniqueness, url_base
+from .capturing import OVER
+from .errors import OutboxError
 from .records.description import STARTED
+from .worker import admission, limiting
 from .worker.sessions import give_back
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Mapping
+    from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 
     from celery.app.task import Context
     from celery.local import Proxy
@@ -29,11 +34,20 @@ if TYPE_CHECKING:
     from flask.ctx import AppContext
     from werkzeug.local import LocalProxy
 
+    from .limits import Limit, Rate, Unique
+
+    Redact = (
+        Collection[str] | Callable[[list[Any], dict[str, Any]], tuple[list[Any], dict[str, Any]]]
+    )
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
 #: Task options that say where a message goes.
 ROUTING = ("queue", "exchange", "exchange_type", "routing_key", "delivery_mode", "priority")
+
+#: What ``apply_async`` takes after ``kwargs``.
+_POSITIONAL = ("task_id", "producer", "link", "link_error", "shadow")
 
 
 class Task(celery.Task[P, R]):
@@ -49,15 +63,40 @@ class Task(celery.Task[P, R]):
     .. versionadded:: 0.1
     """
 
+    Strategy = "flask_celeriac.worker.strategy:default"
+    Request = "flask_celeriac.worker.request:Request"
+
     #: Where messages go by default: what ``@celeriac.task`` was given of :data:`ROUTING`.
     routing: Mapping[str, Any] = {}
     #: Whether the HTTP API may start it.
     http = False
+    #: The words by which each of them can be found among the records.
+    labels: Sequence[str] = ()
+    #: When it is not sent, and how many of it may run.
+    unique: Unique | None = None
+    concurrency: Limit | None = None
+    rate: Rate | None = None
+    #: Whether a run may have to wait for a limit.
+    limited = False
+    #: Seconds before the first repetition, doubled for each one after it, at most
+    #: ``retry_backoff_max``, and chosen at random below that with ``retry_jitter``: for
+    #: ``autoretry_for``, as in Celery, and for :meth:`retry` without ``countdown`` or ``eta``.
+    retry_backoff: bool | float = False
+    retry_backoff_max = 600
+    retry_jitter = True
+    #: How many of its runs may be cut off by the death of their process until it is a dead letter,
+    #: 0 for any number; None is what ``CELERIAC_MAX_ATTEMPTS`` says.
+    max_attempts: int | None = None
+    #: Which arguments nobody is shown: names of parameters, or a function that is given the
+    #: positional and the keyword arguments and returns what may be shown of them.
+    redact: Redact = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         # Made synchronous here rather than where it is called: Celery wraps `run` for
         # `autoretry_for`, which has to see what the body raises.
         super().__init_subclass__(**kwargs)
+        if inspect.isfunction(redact := cls.__dict__.get("redact")):
+            cls.redact = staticmethod(redact)
         run = cls.__dict__.get("run")
         body = run.__func__ if isinstance(run, staticmethod) else run
         if inspect.iscoroutinefunction(body):
@@ -70,6 +109,7 @@ class Task(celery.Task[P, R]):
         # Set now because Celery warns about classes that are made with these attributes.
         for name, value in cls.routing.items():
             setattr(cls, name, value)
+        limits.settle(cls)
 
     def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
         """Called by the worker before the task starts; see :meth:`celery.Task.before_start`."""
@@ -89,21 +129,25 @@ class Task(celery.Task[P, R]):
                 return super().__call__(*args, **kwargs)
         request._protected = 1
         request.__dict__[STARTED] = time.time()
-        recorder = getattr(self.app, "recorder", None)
-        if recorder is not None and recorder.is_needed and not request.is_eager:
-            recorder.started(request)
+        held = None if request.is_eager else admission.admit(self, request)
         context = self._context(request)
         try:
             if context is None:
                 return self.run(*args, **kwargs)
             with context:
                 return self.run(*args, **kwargs)
+        except Ignore:
+            admission.leave(self, request)
+            raise
         finally:
             progress.finish(self, request)
             app: Any = self.app
             session = getattr(app, "session", None)
             if session is not None and not request.is_eager:
+                request.__dict__[OVER] = True
                 give_back(app.flask_app, session)
+            if held is not None:
+                limiting.leave(self, held)
 
     def apply_async(
         self, args: Any = None, kwargs: Any = None, *rest: Any, **options: Any
@@ -112,11 +156,21 @@ class Task(celery.Task[P, R]):
 
         :param args: positional arguments, a list or tuple
         :param kwargs: keyword arguments, a mapping
+        :param options: Celery's; ``labels``, a list of words that tasks can be found by; and
+            ``unique=False`` to send a unique task in any case, without its key
         :raises UnserializableArgumentError: an argument cannot be serialized; nothing was sent
+        :raises InvalidRequestError: the labels cannot be any; nothing was sent
+        :raises ConfigError: the task is unique, and there is no place to note that
         """
         send = super().apply_async
+        outbox = getattr(self.app, "on_commit", None)
         try:
-            if rest or options:
+            if self.unique is not None and options.get("unique", True):
+                options.pop("unique", None)
+                options.update(zip(_POSITIONAL, rest, strict=False))
+                return uniqueness.send(self, send, args, kwargs, options)
+            options.pop("unique", None)
+            if rest or options or (outbox is not None and outbox.takes_calls):
                 return send(args, kwargs, *rest, **options)
             return publishing.send(self, args, kwargs) or publishing.send_learning(
                 self, args, kwargs, send
@@ -125,6 +179,70 @@ class Task(celery.Task[P, R]):
             serializer = options.get("serializer") or self.serializer
             arguments.refuse(error, self.name, args, kwargs, serializer=serializer)
             raise
+
+    def retry(  # noqa: PLR0917 - Celery's signature
+        self,
+        args: Any = None,
+        kwargs: Any = None,
+        exc: Any = None,
+        throw: bool = True,
+        eta: Any = None,
+        countdown: float | None = None,
+        max_retries: int | None = None,
+        **options: Any,
+    ) -> Any:
+        """Run again later, as :meth:`celery.Task.retry` does.
+
+        :param countdown: seconds until then; without it and ``eta`` those of ``retry_backoff``,
+            which Celery heeds for ``autoretry_for`` alone, or of ``default_retry_delay``
+        """
+        if eta is None and countdown is None and self.retry_backoff:
+            countdown = get_exponential_backoff_interval(
+                factor=max(1, int(self.retry_backoff)),
+                retries=self.request.retries,
+                maximum=self.retry_backoff_max,
+                full_jitter=self.retry_jitter,
+            )
+        return super().retry(args, kwargs, exc, throw, eta, countdown, max_retries, **options)
+
+    def delay_on_commit(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]:
+        """Send the task if and only if the session's outermost transaction is committed.
+
+        The message is written into the application's database, by the session that
+        ``Celeriac(session=...)`` was given, and sent after the commit; the broker need not be
+        there. In eager mode the task runs at once.
+
+        :return: the result to be, whose id is known now
+        :raises OutboxError: there is no session to write through, or no table in its database
+        :raises UnserializableArgumentError: an argument cannot be serialized
+
+        .. versionadded:: 0.1
+        """
+        return self.apply_async_on_commit(args, kwargs)
+
+    def apply_async_on_commit(
+        self, args: Any = None, kwargs: Any = None, *, session: Any = None, **options: Any
+    ) -> AsyncResult[R]:
+        """Send the task as :meth:`delay_on_commit` does, with options.
+
+        :param args: positional arguments, a list or tuple
+        :param kwargs: keyword arguments, a mapping
+        :param session: the SQLAlchemy session that is to commit, by default that of the
+            application
+        :param options: as ``apply_async`` takes them; dates count from now
+        :return: the result to be, whose id is known now
+        :raises OutboxError: there is no session to write through, or no table in its database
+        :raises UnserializableArgumentError: an argument cannot be serialized
+
+        .. versionadded:: 0.1
+        """
+        outbox = getattr(self.app, "on_commit", None)
+        if outbox is None:
+            raise OutboxError
+        return cast(
+            "AsyncResult[R]",
+            outbox.send(lambda: self.apply_async(args, kwargs, **options), session),
+        )
 
     def delay_many(self, calls: Iterable[Any], *, ids: Iterable[str] | None = None) -> int:
         """Send the task many times: some hundred messages in a transaction or round trip.
@@ -135,7 +253,7 @@ class Task(celery.Task[P, R]):
         :param calls: the arguments of each call: a tuple of positional ones, or a mapping of
             keyword arguments
         :param ids: task ids of the caller's choice, one for each call
-        :return: how many were sent
+        :return: how many were sent; calls of a unique task that is there are not
         :raises TypeError: the task does not take such arguments
         :raises UnserializableArgumentError: an argument cannot be serialized
 

@@ -1,17 +1,20 @@
-"""Whether the URLs of broker, results and records name something there is."""
+"""The URLs of broker, results and records: whether they name something, and where records are."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
 from importlib.metadata import entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celery.app.backends import BACKEND_ALIASES
 from kombu.transport import TRANSPORT_ALIASES
 
 from .config import Settings
 from .errors import ConfigError
+
+if TYPE_CHECKING:
+    from .celery_app import FlaskCelery
 
 #: SQLAlchemy's names, which Celery knows behind ``db+`` only.
 _DATABASES = ("sqlite", "postgresql", "postgres", "mysql", "mariadb", "oracle", "mssql")
@@ -33,6 +36,24 @@ def check(settings: Settings) -> None:
         _check(settings, "result_backend", scheme, known, "result backend")
     if settings.options.database:
         _check_database(settings)
+
+
+def records_url(celery_app: FlaskCelery) -> str | None:
+    """The database with the records: that of the results, if it is ours, or the broker's file.
+
+    :return: None where there is none
+    """
+    conf: Any = celery_app.conf
+    backend = str(conf.result_backend or "")
+    if backend.startswith("celeriac+"):
+        return backend.removeprefix("celeriac+")
+    if backend.startswith("celeriac:"):
+        return backend
+    state = celery_app.celeriac
+    if state is not None and state.settings.options.database:
+        return str(state.settings.options.database)
+    url = str(conf.broker_write_url or "")
+    return url if url.startswith("celeriac:") else None
 
 
 def _schemes(value: Any) -> Iterable[str]:

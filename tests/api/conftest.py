@@ -53,8 +53,11 @@ def hidden() -> str:
     return "Nobody starts me over HTTP"
 
 
-def make_app(folder: Path, /, *, database: str | None = None, **hooks: Any) -> Flask:
+def make_app(
+    folder: Path, /, *, database: str | None = None, CELERY: Any = None, **hooks: Any
+) -> Flask:
     app = Flask("api", instance_path=str(folder / "instance"))
+    app.config["CELERY"] = CELERY or {}
     if database is not None:
         app.config["CELERIAC_DATABASE"] = database
     celeriac.init_app(app)

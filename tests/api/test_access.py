@@ -32,6 +32,20 @@ def make(tmp_path: Path) -> Iterator[Make]:
     pools.reset()
 
 
+def test_where_tasks_are_run_at_once_the_answer_is_what_became_of_them(tmp_path: Path) -> None:
+    app = make_app(tmp_path, CELERY={"task_always_eager": True})
+    api = Client(app.test_client())
+    for headers in ({}, {"Idempotency-Key": "once"}, {"Prefer": "wait=5"}):
+        response = api("POST", "/types/api.add/tasks", {"args": [40]}, headers=headers)
+        assert response.status_code == 200
+        assert response.json is not None
+        assert (response.json["state"], response.json["result"]) == ("succeeded", 42)
+    failed = api("POST", "/types/api.fail/tasks", {})
+    assert failed.json is not None
+    assert (failed.status_code, failed.json["error"]["message"]) == (200, "No")
+    pools.reset()
+
+
 # --- access -------------------------------------------------------------------------------------
 
 
@@ -41,6 +55,17 @@ def test_there_is_no_api_without_a_function_that_says_who_may() -> None:
     for access in (None, Access.OPERATE):
         with pytest.raises(ConfigError, match=r"Access\.NONE"):
             Celeriac().api(access=access)  # type: ignore[arg-type]
+
+
+def test_there_are_no_more_streams_than_it_was_given(make: Make) -> None:
+    for streams in (-1, True, 1.5, "9"):
+        with pytest.raises(ConfigError, match="how many streams"):
+            Celeriac().api(access=lambda: Access.READ, streams=streams)  # type: ignore[arg-type]
+    api = make(streams=0)
+    task_id = api.start("api.idle")["id"]
+    response = api("GET", f"/tasks/{task_id}/events")
+    assert (response.status_code, response.mimetype) == (503, "application/problem+json")
+    assert int(response.headers["Retry-After"]) > 0
 
 
 def test_who_may_do_nothing_sees_nothing(make: Make) -> None:
@@ -120,6 +145,19 @@ def test_keys_of_different_people_have_nothing_to_do_with_each_other(make: Make)
 # --- rate limits --------------------------------------------------------------------------------
 
 
+def test_a_key_shows_nobody_the_task_of_somebody_else(make: Make) -> None:
+    """Where keys are shared, as nobody says who asks."""
+    mine = []
+    api = make(owns=lambda task: task.id in mine)
+    headers = {"Idempotency-Key": "shared"}
+    first = api("POST", START, {}, headers=headers)
+    assert first.status_code == 202
+    assert api("POST", START, {}, headers=headers).status_code == 404
+    assert first.json is not None
+    mine.append(first.json["id"])
+    assert api("POST", START, {}, headers=headers).status_code == 202
+
+
 def test_who_asks_too_often_is_told_when_to_ask_again(make: Make) -> None:
     api = make(limit=lambda verb: 2.5 if verb == "start" else None)
     response = api("POST", START, {})
@@ -146,6 +184,14 @@ SITE = "http://localhost"
         ({"Cookie": "session=1", "Origin": SITE}, 202),
         ({"Cookie": "session=1", "Origin": "null"}, 403),
         ({"Cookie": "session=1", "Origin": "http://localhost.elsewhere.example"}, 403),
+        # Browsers add passwords by themselves, too; programs say nothing of sites.
+        ({"Authorization": "Basic YTpi"}, 202),
+        ({"Authorization": "Basic YTpi", "Origin": SITE}, 202),
+        ({"Authorization": "Basic YTpi", "Sec-Fetch-Site": "same-origin"}, 202),
+        ({"Authorization": "Basic YTpi", "Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Authorization": "Basic YTpi", "Origin": "http://elsewhere.example"}, 403),
+        ({"Authorization": "Negotiate YTpi", "Origin": "null"}, 403),
+        ({"Authorization": "Bearer 1", "Origin": "http://elsewhere.example"}, 202),
     ],
 )
 def test_a_session_is_used_by_its_own_site_only(

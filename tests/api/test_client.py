@@ -95,6 +95,8 @@ def test_lists_and_changes(client: Client) -> None:
         client.revoke(sent[0].id)
     assert "cannot be revoked" in refused.value.detail
     assert client.retry(sent[0].id, []).retry_of == sent[0].id
+    again = client.apply_to_many("retry", expected=1, state="revoked")
+    assert client.task(again.made[sent[0].id]).retry_of == sent[0].id
     outcome = client.apply_to_many("discard", expected=1, state="revoked")
     assert (outcome.done, outcome.refused) == (1, {})
     assert client.attempts(sent[1].id) == []

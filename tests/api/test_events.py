@@ -11,6 +11,8 @@ from typing import Any
 
 import flask
 import pytest
+import sqlalchemy as sa
+from celery import Celery
 from flask import Flask
 from kombu import pools
 
@@ -173,6 +175,46 @@ class TestEvents:
     def test_unknown_tasks(self, where: Where) -> None:
         with closing(Stream(where, "/tasks/never-sent/events")) as events:
             assert events.status == 404
+
+
+def test_one_query_a_look_for_all_who_watch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "TICK", 0.02)
+    app = make_app(tmp_path)
+    celery = app.extensions["celery"]
+    ids = [send(app, idle) for _ in range(4)]
+    statements: list[tuple[str, int]] = []
+
+    def note(_: Any, __: Any, statement: str, parameters: Any, *___: Any) -> None:
+        statements.append((statement, len(parameters)))
+
+    engine = sources_of(celery).engine
+    sa.event.listen(engine, "before_cursor_execute", note)
+    watcher = watching.Watcher(celery)
+    watches = [watcher.watch(ids[number % 4]) for number in range(200)]
+    try:
+        assert all(watch.change(60) for watch in watches)
+        # Each task was read once, whoever waits for it.
+        assert sum(count == 1 for _, count in statements) == 4
+        seen = len(statements)
+        wait_for(lambda: len(statements) > seen + 3, "four more looks")
+        assert {count for _, count in statements[seen:]} == {4}
+        assert not any(watch.change(0) for watch in watches)
+    finally:
+        for watch in watches:
+            watch.close()
+        sa.event.remove(engine, "before_cursor_execute", note)
+
+
+def test_of_a_client_that_does_not_read_only_the_newest_is_kept() -> None:
+    watch = watching.Watch(watching.Watcher(Celery()), "one")  # type: ignore[arg-type]
+    for number in range(1000):
+        watch.tell(watching.Change(f"running-{number}", None))
+    found = watch.change(0)
+    assert found is not None
+    assert found.version == "running-999"
+    assert watch.change(0) is None
 
 
 def test_a_task_that_is_gone_has_ended(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import pytest
 from kombu import Message
 
-from flask_celeriac import fork_gate, sqlite, sqlite_dbapi
+from flask_celeriac import database, fork_gate, sqlite, sqlite_dbapi
 from tests.broker.conftest import Connect
 from tests.broker.messages import Receiver, put, size
 from tests.system.workers import alive, wait_for
@@ -159,6 +159,26 @@ def test_a_fork_waits_for_no_transaction_of_its_own_thread(path: str) -> None:
         assert fork_and(lambda: None) == 0
         assert time.monotonic() - began < 3.0
     file.close()
+
+
+def test_a_forked_child_may_close_what_it_did_not_open(connect: Connect, path: str) -> None:
+    """As beat does in a worker started with ``-B``: SQLite must not go on with those numbers."""
+    connection, engine = connect(), database.engine_for(sqlite.url_of(path))
+
+    def use() -> None:
+        put(connection, "message")
+        with engine.begin() as db:
+            db.exec_driver_sql("DELETE FROM celeriac_pause")
+
+    def child() -> None:
+        os.closerange(3, 256)
+        use()
+
+    use()
+    for _ in range(3):
+        assert fork_and(child) == 0
+        use()
+    engine.dispose()
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")

@@ -84,6 +84,26 @@ def test_start_prints_the_id_and_with_wait_how_it_ended(desk: Desk) -> None:
     assert list(desk.json("start", "desk.add", "a=1", "b=2")) == ["id"]
 
 
+def test_start_takes_what_celery_takes(desk: Desk) -> None:
+    late = desk.start(
+        *("desk.add", "a=1", "b=2", "--queue", "late", "--priority", "7"),
+        *("--eta", "2999-01-31T14:30Z", "--label", "nightly", "--label", "slow"),
+    )
+    task = desk.json("show", late)
+    assert (task["state"], task["queue"], task["priority"]) == ("scheduled", "late", 7)
+    assert (task["eta"], task["labels"]) == ("2999-01-31T14:30:00Z", ["nightly", "slow"])
+    assert desk.ids("--label", "slow") == [late]
+    desk.run("revoke", "--label", "nightly", "--yes")
+
+
+def test_start_where_tasks_are_run_at_once(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, CELERY={"task_always_eager": True})
+    assert desk.json("start", "desk.add", "a=1", "b=2", "--wait", "9")["result"] == 3
+    failed = desk.run("start", "desk.fail", "why=so", "--wait", "9", code=4)
+    assert failed.stdout.splitlines()[1].startswith("failed: ValueError: so")
+    desk.start("desk.add", "a=1", "b=2")
+
+
 def test_a_value_is_json_where_it_is_some_and_text_elsewhere(desk: Desk) -> None:
     values = ["n=3", 'quoted="3"', "text=a b", "zip=01234", "none=null", "eq=a=b"]
     told = desk.json("start", "desk.echo", *values, "--wait", "10")
@@ -98,6 +118,10 @@ def test_a_value_is_json_where_it_is_some_and_text_elsewhere(desk: Desk) -> None
         ("start desk.ad", 1, "did you mean 'desk.add'?"),
         ("start desk.add a=1", 1, "'b'"),
         ("start desk.add 1", 2, "write key=value"),
+        ("start desk.add a=1 b=1 --eta soon", 2, "type a date or time as in 2026-01-31"),
+        ("start desk.add a=1 b=1 --eta 2999-01-01 --countdown 1", 2, "one of the two"),
+        ("start desk.add a=1 b=1 --priority 10", 2, "0<=x<=9"),
+        ("start desk.add a=1 b=1 --label  ", 2, "requires an argument"),
         ("start desk.add --args {}", 2, "give it in JSON, for example '[7,"),
         ("start desk.add --kwargs []", 2, "give it in JSON, for example '{"),
         ("show nonsense", 1, "There is no task 'nonsense'"),
@@ -270,6 +294,11 @@ def test_prune_deletes_what_ended_long_enough_ago(tmp_path: Path) -> None:
     assert desk.run("prune").stdout == "0 records deleted\n"
     assert desk.json("prune", "--succeeded", "1e-9") == {"deleted": 0}
     assert "0" in desk.run("prune", "--others", "0", code=2).stderr
+    assert desk.run("prune", "--dry-run").stdout == "0 records would be deleted\n"
+    told = desk.run("prune", "--others", "1e-9", "--dry-run").stdout
+    assert told == "1 record would be deleted\n"
+    counted = desk.json("prune", "--others", "1e-9", "--dry-run")
+    assert counted == {"count": 1, "capped": False}
     assert desk.run("prune", "--others", "1e-9").stdout == "1 record deleted\n"
     assert desk.ids() == []
 

@@ -146,6 +146,17 @@ def test_lists_and_counts_use_the_index_that_is_meant_for_them(
     assert wrong == []
 
 
+def test_the_oldest_that_wait_are_found_along_the_index_of_the_states(filled: sa.Engine) -> None:
+    with filled.begin() as connection:
+        connection.execute(
+            sa.update(record).where(record.c.created >= 1900.0).values(state=states.QUEUED)
+        )
+    with Plans(filled) as plans, filled.connect() as connection:
+        found = task_queries.oldest_waiting(connection)
+    assert found == {"celery": 1900.0, "mails": 1900.0}
+    assert plans.indexes() == [{"celeriac_record_state"}]
+
+
 def everything(engine: sa.Engine, chosen: Filter, limit: int) -> list[str]:
     """All pages of a list."""
     found: list[str] = []

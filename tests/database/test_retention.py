@@ -14,8 +14,9 @@ from flask import Flask
 
 from flask_celeriac import Celeriac, ConfigError, states
 from flask_celeriac.celery_app import FlaskCelery
-from flask_celeriac.operations import sources, tasks
-from flask_celeriac.tables import attempt, record
+from flask_celeriac.operations import pruning as operations
+from flask_celeriac.operations import sources
+from flask_celeriac.tables import attempt, audit, idempotency, record
 from flask_celeriac.worker import pruning
 from flask_celeriac.worker.pruning import DAY
 
@@ -73,14 +74,37 @@ def test_a_round_deletes_what_is_older_than_the_configuration_says(app: FlaskCel
 def test_records_are_deleted_in_batches_and_a_stop_is_heeded(
     app: FlaskCelery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tasks, "PRUNE_BATCH", 10)
+    monkeypatch.setattr(operations, "BATCH", 10)
     monkeypatch.setattr(pruning, "PAUSE", 0.0)
     add(app, states.SUCCEEDED, 8, count=25)
-    assert list(tasks.prune_in_batches(app, None, DAY)) == []
+    counted = [operations.count_prunable(app, cap=cap) for cap in (20, 25)]
+    assert [(count.number, count.capped) for count in counted] == [(20, True), (25, False)]
+    assert operations.count_prunable(app, keep_succeeded=None).number == 0
+    assert list(operations.prune_in_batches(app, None, DAY)) == []
     stopped = threading.Event()
     stopped.set()
     assert pruning.prune(app, stopped) == 10
     assert pruning.prune(app, threading.Event()) == 15
+
+
+def test_notes_of_changes_and_keys_of_requests_go_too(
+    app: FlaskCelery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(operations, "BATCH", 2)
+    monkeypatch.setattr(pruning, "PAUSE", 0.0)
+    now = time.time()
+    with sources.sources_of(app).engine.begin() as connection:
+        for days in (1, 364, 366, 367, 368):
+            row = {"at": now - days * DAY, "verb": "revoke", "target": f"{days}"}
+            connection.execute(sa.insert(audit).values(row))
+        for hours in (1, 23, 25, 26, 27):
+            row = {"scope": "", "key": f"{hours}", "fingerprint": "", "task_id": ""}
+            connection.execute(sa.insert(idempotency).values(created=now - hours * 3600, **row))
+    assert pruning.prune(app, threading.Event()) == 0
+    with sources.sources_of(app).engine.connect() as connection:
+        kept = connection.execute(sa.select(audit.c.target)).scalars().all()
+        keys = connection.execute(sa.select(idempotency.c.key)).scalars().all()
+    assert (sorted(kept), sorted(keys)) == (["1", "364"], ["1", "23"])
 
 
 def test_a_database_that_fails_is_a_warning(
@@ -130,21 +154,17 @@ def test_the_step_prunes_in_a_thread_until_it_is_stopped(
     sources.sources_of(app).engine.dispose()
 
 
-def test_what_is_kept_for_ever_needs_no_thread(tmp_path: Path) -> None:
+def test_what_is_kept_for_ever_stays(tmp_path: Path) -> None:
     url = "celeriac:///" + str(tmp_path / "celeriac.db")
-    app = make(url, tmp_path, keep_succeeded=0, keep_others="0")
-    worker = Worker(app)
-    step = pruning.Pruning(worker)
-    step.start(worker)
-    assert threads() == []
-    step.stop(worker)
+    app = make(url, tmp_path, keep_succeeded=0, keep_others="0", keep_audit=0)
+    assert pruning.kept_audit(app) is None
     add(app, states.SUCCEEDED, 1000)
     assert pruning.prune(app, threading.Event()) == 0
     sources.sources_of(app).engine.dispose()
 
 
 @pytest.mark.parametrize("value", [-1, "a week", True, float("nan"), float("inf"), [7], 1e9])
-@pytest.mark.parametrize("key", ["keep_succeeded", "keep_others"])
+@pytest.mark.parametrize("key", ["keep_succeeded", "keep_others", "keep_audit"])
 def test_a_number_of_days_is_needed(key: str, value: object, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=f"{key}.*give a number of days, 0 for ever"):
         make("celeriac:///" + str(tmp_path / "celeriac.db"), tmp_path, **{key: value})

@@ -96,6 +96,11 @@ class Desk:
                 continue
         return []
 
+    def web_processes(self) -> list[psutil.Process]:
+        """The processes that answer requests, where gunicorn serves."""
+        found = [p for p in self.command.alive() if "gthread" in p.cmdline()]
+        return [process for process in found if process.ppid() in {p.pid for p in found}]
+
     def run_in_app(self, code: str) -> str:
         """Run code in a process of its own, with the application's context as ``flask shell``."""
         program = f"from data_desk import create_app\nwith create_app().app_context():\n{code}"
@@ -121,10 +126,13 @@ def environment(instance: Path, **settings: str) -> dict[str, str]:
 
 
 @contextmanager
-def running(instance: Path, **settings: str) -> Iterator[Desk]:
-    """A demo of its own: any port, any folder."""
+def running(instance: Path, *options: str, **settings: str) -> Iterator[Desk]:
+    """A demo of its own: any port, any folder.
+
+    :param options: of ``run.py``
+    """
     port = free_port()
-    program = (sys.executable, str(FOLDER / "run.py"), "--port", str(port))
+    program = (sys.executable, str(FOLDER / "run.py"), "--port", str(port), *options)
     environ = environment(instance, **settings)
     with processes.running(*program, cwd=instance.parent, env=environ) as command:
         desk = Desk(command, port, instance)

@@ -56,7 +56,7 @@ class Entry:
 
     @property
     def owner(self) -> int | None:
-        return None if self.claim is None else self.claim >> 32
+        return None if self.claim is None else self.claim >> queries._CLAIM_BITS
 
 
 @functools.cache

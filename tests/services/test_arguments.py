@@ -86,7 +86,7 @@ REFUSED: list[tuple[tuple[Any, ...], dict[str, Any], str]] = [
 
 @pytest.fixture
 def app(make_app: MakeApp) -> Flask:
-    app = make_app()
+    app = make_app(CELERIAC_ALLOW_PICKLE=True)
     celeriac.init_app(app)
     return app
 

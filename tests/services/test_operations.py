@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,8 @@ from flask_celeriac.errors import (
     UnknownTaskError,
     UnknownTaskNameError,
 )
+from flask_celeriac.operations.sources import sources_of
+from flask_celeriac.records import write_queries
 from flask_celeriac.records.task_record import Filter, TaskRecord
 from tests.services.conftest import working
 from tests.support import pieces, services
@@ -48,9 +52,29 @@ def fail(number: int) -> None:
     raise ValueError(f"no {number}")
 
 
+@celeriac.task(name="ops.strange")
+def strange() -> None:
+    celeriac.progress(1, 2, "\0 and \ud800")
+    raise ValueError("\0 and \ud800")
+
+
 @celeriac.task(name="ops.again", autoretry_for=(KeyError,), max_retries=1, default_retry_delay=0)
 def again() -> None:
     raise KeyError("k")
+
+
+@celeriac.task(name="ops.limited", rate_limit="1/h")
+def limited() -> None:
+    """May not begin often."""
+
+
+#: The worker is a thread of the test's process: its task goes on when the test says so.
+go_on = threading.Event()
+
+
+@celeriac.task(name="ops.held")
+def held() -> None:
+    assert go_on.wait(60)
 
 
 @pytest.fixture(scope="module", params=SYSTEMS, ids=lambda system: system[0])
@@ -143,6 +167,21 @@ def test_a_task_is_recorded_from_its_sending_to_its_end(app: Flask, celery: Any)
     assert ended.run is not None
 
 
+def test_where_a_task_comes_from_is_recorded(app: Flask, celery: Any) -> None:
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    headers = {"X-Request-ID": "req-1", "traceparent": f"00-{trace}-00f067aa0ba902b7-01"}
+    with app.test_request_context(headers=headers):
+        task_id = add.apply_async((1, 1), labels=["nightly", "\u00fcber"]).id
+        add.delay(2, 2)
+    queued = operations.show(celery, task_id)
+    with working(app):
+        ended = in_state(celery, task_id, "succeeded")
+    for task in (queued, ended):
+        assert (task.request_id, task.trace_id) == ("req-1", trace)
+        assert task.labels == ("nightly", "\u00fcber")
+    assert [task.id for task in everything(celery, label="\u00fcber")] == [task_id]
+
+
 def test_what_nobody_wants_the_result_of_is_recorded_too(app: Flask, celery: Any) -> None:
     task_id = quiet.delay("hunter2").id
     assert operations.show(celery, task_id).args == ["**"]
@@ -170,6 +209,15 @@ def test_a_failure_and_its_retry(app: Flask, celery: Any) -> None:
     assert operations.show(celery, task_id).state == "failed"
 
 
+def test_words_that_no_database_keeps_are_written_in_others(app: Flask, celery: Any) -> None:
+    task_id = strange.delay().id
+    with working(app):
+        failed = in_state(celery, task_id, "failed")
+    said = r"\x00 and \ud800"
+    assert (failed.error_message, failed.progress_message) == (said, said)
+    assert f"ValueError: {said}" in str(failed.traceback)
+
+
 def test_attempts_have_their_own_history(app: Flask, celery: Any) -> None:
     task_id = again.delay().id
     with working(app):
@@ -179,6 +227,32 @@ def test_attempts_have_their_own_history(app: Flask, celery: Any) -> None:
     assert (first.number, first.state, first.error_type) == (1, "retrying", "KeyError")
 
 
+def test_attempts_that_were_cut_off_are_among_them(app: Flask, celery: Any) -> None:
+    task_id = again.apply_async(headers={"celeriac_crashes": 1}).id
+    with working(app):
+        failed = in_state(celery, task_id, "failed")
+    assert failed.attempts == 2
+    history = [(each.number, each.state) for each in operations.attempts(celery, task_id)]
+    # What is repeated is another message, which was not cut off.
+    assert history == [(1, "lost"), (2, "retrying")]
+    assert operations.attempts(celery, task_id)[0].error_message == "Its process died."
+
+
+# RabbitMQ says by itself that a message comes again.
+@pytest.mark.parametrize("app", SYSTEMS[2:], ids=["rabbitmq"], indirect=True)
+def test_a_message_that_comes_again_while_a_worker_is_at_it(app: Flask, celery: Any) -> None:
+    task_id = add.delay(1, 1).id
+    with celery.connection_for_read() as connection, connection.channel() as channel:
+        assert channel.basic_get("ops", no_ack=False)
+    values = {"task_id": task_id, "state": "running", "worker": "celery@gone", "updated": 1.0}
+    with sources_of(celery).engine.begin() as connection:
+        assert write_queries.write(connection, values)
+    with working(app):
+        in_state(celery, task_id, "succeeded")
+    (lost,) = operations.attempts(celery, task_id)
+    assert (lost.number, lost.state, lost.worker) == (1, "lost", "celery@gone")
+
+
 def test_a_workflow(app: Flask, celery: Any) -> None:
     result = chain(add.s(1, 2), add.s(3))()
     with working(app):
@@ -186,6 +260,32 @@ def test_a_workflow(app: Flask, celery: Any) -> None:
     assert (last.root_id, last.parent_id) == (result.parent.id, result.parent.id)
     members = operations.workflow(celery, result.parent.id)
     assert [task.id for task in members] == [result.id]
+
+
+def test_text_is_found_as_it_was_given(app: Flask, celery: Any) -> None:
+    """Although it is kept as it travels, in JSON."""
+    words = ["M\u00fcller", 'say "so"', "50%_\\", "\U0001f600"]
+    ids = [quiet.delay(word).id for word in words]
+
+    def found() -> list[list[str]]:
+        asked = [*words, "m\u00dcLLER"]
+        return [[task.id for task in everything(celery, text=text)] for text in asked]
+
+    expected = [[ids[0]], [ids[1]], [ids[2]], [ids[3]], [ids[0]]]
+    assert found() == expected
+    with working(app):
+        for task_id in ids:
+            in_state(celery, task_id, "succeeded")
+    assert found() == expected
+    assert everything(celery, text="so_") == []
+
+
+def test_long_arguments_are_not_kept(celery: Any) -> None:
+    task_id = quiet.delay("x" * 70_000).id
+    assert operations.show(celery, task_id).args is None
+    operations.revoke(celery, task_id)
+    with pytest.raises(TaskStateError, match="its arguments are not kept"):
+        operations.retry(celery, task_id)
 
 
 def test_lists_and_counts(celery: Any) -> None:
@@ -257,6 +357,13 @@ def test_a_paused_queue(app: Flask, celery: Any) -> None:
     assert not operations.resume(celery, "ops")
 
 
+def test_many_who_pause_a_queue_at_once(celery: Any) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        paused = list(pool.map(lambda _: operations.pause(celery, "crowd"), range(8)))
+    assert paused.count(True) == 1
+    assert operations.resume(celery, "crowd")
+
+
 def test_why_a_task_waits(celery: Any) -> None:
     def codes(task_id: str) -> list[str]:
         return [reason.code for reason in operations.why(celery, task_id)]
@@ -269,12 +376,62 @@ def test_why_a_task_waits(celery: Any) -> None:
         assert codes(add.delay(2, 2).id) == ["no_worker", "ahead"]
 
 
+def test_why_a_task_waits_while_a_worker_is_there(app: Flask, celery: Any) -> None:
+    def codes(task_id: str) -> set[str]:
+        return {reason.code for reason in operations.why(celery, task_id)}
+
+    go_on.clear()
+    one_at_a_time = {"concurrency": 1, "prefetch_multiplier": 1}
+    with working(app, "threads", **one_at_a_time):
+        first = held.delay().id
+        in_state(celery, first, "running")
+        assert codes(first) == {"running"}
+        second, third = add.delay(1, 1).id, limited.delay().id
+        stranger = celery.send_task("ops.nobody", queue="ops").id
+        elsewhere = add.apply_async((1, 1), queue="nowhere").id
+        assert codes(second) == {"next"}
+        assert "rate_limit" in codes(third)
+        assert "unknown_name" in codes(stranger)
+        assert codes(elsewhere) == {"no_worker"}
+        for task_id in (third, stranger, elsewhere):
+            operations.revoke(celery, task_id)
+        go_on.set()
+        in_state(celery, second, "succeeded")
+    assert codes(second) == {"ended"}
+    with celery.connection_for_write() as connection:
+        connection.default_channel.queue_purge("nowhere")
+
+
+def test_many_are_sent_again(app: Flask, celery: Any) -> None:
+    sent = {fail.delay(number).id for number in range(3)}
+    began = time.time()
+    with working(app):
+        for task_id in sent:
+            failed = in_state(celery, task_id, "failed")
+        assert {task.id for task in everything(celery, worker=failed.worker)} == sent
+        assert everything(celery, created_after=began + 60) == []
+        assert {task.id for task in everything(celery, created_before=began + 60)} == sent
+        chosen = Filter(error=failed.error_fingerprint, states=("failed",))
+        assert operations.count(celery, chosen).number == 3
+        outcome = operations.apply_to_many(celery, "retry", chosen, expected=3)
+        assert (outcome.done, outcome.refused, set(outcome.made)) == (3, {}, sent)
+        for old, new in outcome.made.items():
+            assert in_state(celery, new, "failed").retry_of == old
+    assert operations.count(celery, chosen).number == 6
+
+
 def test_waiting_for_the_end(app: Flask, celery: Any) -> None:
     task_id = add.delay(1, 1).id
     assert operations.wait(celery, task_id, 0.01).state == "queued"
     with working(app):
         assert operations.wait(celery, task_id, 30).result == 2
     assert operations.wait(celery, task_id, 30).result == 2
+
+
+def test_waiting_for_what_nobody_wants_the_result_of(app: Flask, celery: Any) -> None:
+    with working(app):
+        # One that waited for a result would run into the test's time limit.
+        assert operations.wait(celery, quiet.delay("x").id, 600).state == "succeeded"
 
 
 def test_old_records_are_pruned(app: Flask, celery: Any) -> None:

@@ -18,6 +18,7 @@ def create_app(config: dict[str, Any] | None = None) -> Flask:
     from . import formats, models, negotiation, pages, reports
     from .config import defaults
     from .extensions import celeriac, db, mail
+    from .reports import may_look
 
     folder = os.environ.get("DATA_DESK_INSTANCE")
     app = Flask(__name__, instance_path=str(Path(folder).absolute()) if folder else None)
@@ -32,6 +33,9 @@ def create_app(config: dict[str, Any] | None = None) -> Flask:
     models.create_tables(app)
     app.register_blueprint(reports.blueprint)
     app.register_blueprint(pages.blueprint)
+    # The page of a running report follows its task there; gunicorn has 32 threads in a process.
+    api = celeriac.api(access=may_look, streams=24)
+    app.register_blueprint(api, url_prefix="/api/celery")
     formats.init_app(app)
     negotiation.init_app(app)
     return app

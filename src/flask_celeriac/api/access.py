@@ -30,4 +30,5 @@ class Decided(TypedDict, total=False):
     owns: Callable[[TaskRecord], bool] | None
     limit: Callable[[str], float | None] | None
     actor: Callable[[], str | None] | None
+    streams: int
     name: str

@@ -44,6 +44,11 @@ def make(
             "celeriac.api(access=...): give a function that returns Access.OPERATE, Access.READ or"
             " Access.NONE for the current request. Without one, nobody may do anything."
         )
+    if type(hooks.streams) is not int or hooks.streams < 0:
+        raise ConfigError(
+            f"celeriac.api(streams={hooks.streams!r}): give how many streams of events one process"
+            " may have, 0 for none; each holds a thread of the web server"
+        )
     api = Api(find_app, hooks)
     blueprint = flask.Blueprint(name, __name__)
     blueprint.record(_know_paths)

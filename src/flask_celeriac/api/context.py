@@ -40,12 +40,15 @@ class Hooks:
     :param owns: whether a task is theirs; None where all are
     :param limit: seconds they have to wait before they may use a verb; None where they may
     :param actor: who they are, in up to 150 characters
+    :param streams: how many streams of events there may be in one process; each of them holds a
+        thread of the web server
     """
 
     access: Callable[[], Access]
     owns: Callable[[TaskRecord], bool] | None = None
     limit: Callable[[str], float | None] | None = None
     actor: Callable[[], str | None] | None = None
+    streams: int = 100
 
 
 @dataclass(frozen=True)
@@ -96,22 +99,20 @@ class Api:
         """Those that are of whoever asks."""
         return [task for task in tasks if self.is_theirs(task)]
 
-    def audit(self, verb: str, target: str, **details: Any) -> None:
+    def audit(self, verb: str, *targets: str, **details: Any) -> None:
         """Note a change that was made. One that cannot be noted there is at least in the log."""
+        if not targets:
+            return
         actor = self.actor
         text = json.dumps(details, default=str) if details else None
+        same = {"at": time.time(), "actor": actor, "verb": verb, "details": text}
         try:
             with self.engine.begin() as connection:
-                queries.add_audit(
-                    connection,
-                    at=time.time(),
-                    actor=actor,
-                    verb=verb,
-                    target=target,
-                    details=text,
-                )
+                queries.add_audit(connection, [{**same, "target": each} for each in targets])
         except Exception:
-            logger.exception("Not in the audit table: %s, %s, by %s: %s", verb, target, actor, text)
+            logger.exception(
+                "Not in the audit table: %s, %s, by %s: %s", verb, ", ".join(targets), actor, text
+            )
 
 
 def current_path(endpoint: str, **values: Any) -> str:

@@ -12,16 +12,22 @@ SAFE = ("GET", "HEAD", "OPTIONS")
 _OURS = ("same-origin", "none")
 
 
+#: Credentials that a browser, once it has been told them, sends along by itself.
+_BY_ITSELF = ("basic", "digest", "negotiate", "ntlm")
+
+
 def is_forged(request: Request) -> bool:
     """Whether a browser may have been made to send this by another site.
 
-    A request without cookies, or with an ``Authorization`` header, which no other site can make a
-    browser send, is not on behalf of a session.
+    A request without credentials that a browser adds by itself, or with others beside, such as a
+    token, is on behalf of nobody's session.
     """
-    if request.method in SAFE or "Authorization" in request.headers:
+    if request.method in SAFE:
         return False
-    if "Cookie" not in request.headers:
+    site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
+    if site in _OURS or origin == f"{request.scheme}://{request.host}":
         return False
-    if request.headers.get("Sec-Fetch-Site") in _OURS:
-        return False
-    return request.headers.get("Origin") != f"{request.scheme}://{request.host}"
+    scheme = request.headers.get("Authorization", "").partition(" ")[0].lower()
+    if scheme in _BY_ITSELF:
+        return site is not None or origin is not None  # programs say neither, browsers do
+    return "Cookie" in request.headers and not scheme

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import flask
 from werkzeug.exceptions import ServiceUnavailable
 
 from .. import fork_gate, operations
-from ..operations.watching import watcher_of
-from ..records.task_record import as_json
+from ..operations.watching import as_text, watcher_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,7 +50,7 @@ LIMITS = Limits()
 def events(api: Api, task_id: str) -> flask.Response:
     """A task as it changes, as Server-Sent Events."""
     api.task(task_id)
-    return events_response(api.celery, task_id, LIMITS)
+    return events_response(api.celery, task_id, Limits(connections=api.hooks.streams))
 
 
 def events_response(
@@ -98,16 +96,14 @@ def stream(
                 continue
             task = change.task
             if task is not None and change.version != last_event_id:
-                yield _event("task", change.version, as_json(task))
+                yield _event("task", change.version, change.text)
             if task is None or task.ended:
-                yield _event("end", change.version, {"state": task.state if task else None})
+                state = as_text({"state": task.state if task else None})
+                yield _event("end", change.version, state)
                 return
 
 
-def _event(kind: str, version: str, data: dict[str, Any]) -> str:
-    text = json.dumps(data, default=str, skipkeys=True)
-    if "NaN" in text or "Infinity" in text:  # Python writes them, and no browser reads them
-        text = json.dumps(json.loads(text, parse_constant=lambda _: None))
+def _event(kind: str, version: str, text: str) -> str:
     return f"id: {version}\nevent: {kind}\ndata: {text}\n\n"
 
 

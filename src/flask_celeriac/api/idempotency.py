@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import operations
 from ..errors import UnknownTaskError
+from ..operations.pruning import KEEP_KEYS
 from . import queries
 from .problems import Problem, later
 
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
     from .context import Api
 
-#: Seconds for which a key is known.
-KEPT = 86400.0
 #: Seconds after which a request that started no task is taken to have been cut off.
 CUT_OFF = 60.0
 _KEY = re.compile("[!-~]{1,255}")
@@ -69,8 +68,6 @@ def claimed(api: Api, key: str, payload: str, task_id: str) -> Iterator[Claim]:
 
 def _claim(api: Api, scope: str, key: str, payload: str, task_id: str) -> Claim:
     now = time.time()
-    with api.engine.begin() as connection:
-        queries.remove_keys_before(connection, now - KEPT)
     try:
         with api.engine.begin() as connection:
             queries.add_key(connection, scope, key, fingerprint=payload, task_id=task_id, now=now)
@@ -81,6 +78,8 @@ def _claim(api: Api, scope: str, key: str, payload: str, task_id: str) -> Claim:
         row = queries.find_key(connection, scope, key)
     if row is None:  # the request that had it has just failed
         raise _in_progress()
+    if row.created < now - KEEP_KEYS:  # workers delete such keys, now and then
+        return _taken(api, scope, key, row.created, fingerprint=payload, task_id=task_id, now=now)
     if row.fingerprint != payload:
         raise Problem(
             "key-reused", "This Idempotency-Key came with another request: use a new one."
@@ -89,11 +88,16 @@ def _claim(api: Api, scope: str, key: str, payload: str, task_id: str) -> Claim:
         return Claim(row.task_id, is_new=False)
     if now - row.created < CUT_OFF:
         raise _in_progress()
+    return _taken(api, scope, key, row.created, fingerprint=payload, task_id=row.task_id, now=now)
+
+
+def _taken(api: Api, scope: str, key: str, since: float, **values: Any) -> Claim:
+    """Take a key over that another request has had since a moment."""
     with api.engine.begin() as connection:
-        taken = queries.take_key(connection, scope, key, row.created, now)
+        taken = queries.take_key(connection, scope, key, since, **values)
     if not taken:
         raise _in_progress()
-    return Claim(row.task_id, is_new=True)
+    return Claim(values["task_id"], is_new=True)
 
 
 def _is_known(api: Api, task_id: str) -> bool:

@@ -89,7 +89,7 @@ def answer(error: Exception) -> flask.Response:
     if isinstance(error, Problem):
         return _document(error)
     if isinstance(error, errors.InvalidRequestError):
-        kind = "invalid-request" if flask.request.method == "GET" else "invalid-body"
+        kind = "invalid-request" if flask.request.method in ("GET", "HEAD") else "invalid-body"
         return _document(Problem(kind, str(error)))
     for types, kind in _KIND_OF:
         if isinstance(error, types):

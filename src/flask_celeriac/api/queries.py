@@ -13,22 +13,12 @@ from ..tables import audit, idempotency
 KeyIsThere = IntegrityError
 
 
-def add_audit(
-    connection: Connection,
-    *,
-    at: float,
-    actor: str | None,
-    verb: str,
-    target: str,
-    details: str | None,
-) -> None:
-    """Note a change.
+def add_audit(connection: Connection, changes: list[dict[str, Any]]) -> None:
+    """Note changes.
 
-    :param details: as JSON.
+    :param changes: by the names of the columns; ``details`` as JSON.
     """
-    connection.execute(
-        insert(audit).values(at=at, actor=actor, verb=verb, target=target, details=details)
-    )
+    connection.execute(insert(audit), changes)
 
 
 def find_key(connection: Connection, scope: str, key: str) -> Row[Any] | None:
@@ -47,20 +37,25 @@ def add_key(
     connection.execute(insert(idempotency).values(**row, created=now))
 
 
-def take_key(connection: Connection, scope: str, key: str, since: float, now: float) -> bool:
-    """Take over a key from a request that did not come to its end; False where another did."""
+def take_key(
+    connection: Connection,
+    scope: str,
+    key: str,
+    since: float,
+    *,
+    fingerprint: str,
+    task_id: str,
+    now: float,
+) -> bool:
+    """Take over a key that another request has had since a moment; False where a third did."""
     mine = and_(_is(scope, key), idempotency.c.created == since)
-    return bool(connection.execute(update(idempotency).where(mine).values(created=now)).rowcount)
+    ours = {"fingerprint": fingerprint, "task_id": task_id, "created": now}
+    return bool(connection.execute(update(idempotency).where(mine).values(ours)).rowcount)
 
 
 def remove_key(connection: Connection, scope: str, key: str) -> None:
     """Forget a key."""
     connection.execute(delete(idempotency).where(_is(scope, key)))
-
-
-def remove_keys_before(connection: Connection, moment: float) -> None:
-    """Forget the keys that were used before a moment."""
-    connection.execute(delete(idempotency).where(idempotency.c.created < moment))
 
 
 def _is(scope: str, key: str) -> Any:

@@ -136,6 +136,7 @@ class Queue(_Shape):
     running: int | None
     oldest: float | None = Field(description="Seconds the first of the ready ones has waited.")
     paused_since: str | None = Field(json_schema_extra=_MOMENT)
+    at_least: list[str] = Field(description="Those of the figures of which there may be more.")
 
 
 class Queues(_Shape):

@@ -10,7 +10,6 @@ import flask
 from kombu.utils.uuid import uuid
 
 from .. import operations
-from ..records.description import LABELS
 from ..records.task_record import as_json
 from . import idempotency, signatures
 from .answers import Answer
@@ -20,6 +19,7 @@ from .problems import Problem
 if TYPE_CHECKING:
     from celery import Task
 
+    from ..records.task_record import TaskRecord
     from .context import Api
     from .schemas import Call, OtherCall
 
@@ -49,21 +49,33 @@ def start(api: Api, name: str, body: Call) -> Answer:
     task = signatures.find(api.celery, name)
     args, kwargs = signatures.validated(task, body.args, body.kwargs)
     task_id, key = uuid(), flask.request.headers.get("Idempotency-Key")
+    ran = None
     if key is None:
-        _send(api, name, args, kwargs, task_id)
-        return _started(api, task_id)
+        ran = _send(api, name, args, kwargs, task_id)
+        return _ran(ran) if ran is not None else _started(api, task_id)
     payload = idempotency.fingerprint(name, body.args, body.kwargs)
     with idempotency.claimed(api, key, payload, task_id) as claim:
         if claim.is_new:
-            _send(api, name, args, kwargs, claim.task_id)
-    return _started(api, claim.task_id)
+            ran = _send(api, name, args, kwargs, claim.task_id)
+    if not claim.is_new:
+        api.task(claim.task_id)  # the key may be somebody else's, where nobody says who asks
+    return _ran(ran) if ran is not None else _started(api, claim.task_id)
 
 
-def _send(api: Api, name: str, args: list[Any], kwargs: dict[str, Any], task_id: str) -> None:
+def _send(
+    api: Api, name: str, args: list[Any], kwargs: dict[str, Any], task_id: str
+) -> TaskRecord | None:
+    """Send a task; what became of it, where tasks are run at once instead."""
     actor = api.actor
-    headers = {} if actor is None else {"headers": {LABELS: [STARTED_BY + actor]}}
-    operations.start(api.celery, name, args, kwargs, task_id=task_id, **headers)
+    labels = {} if actor is None else {"labels": [STARTED_BY + actor]}
+    result = operations.send(api.celery, name, args, kwargs, task_id=task_id, **labels)
     api.audit("start", task_id, name=name)
+    return operations.run_at_once(api.celery, result)
+
+
+def _ran(task: TaskRecord) -> Answer:
+    """Nothing is recorded of a task that was run at once: this is all there is to say of it."""
+    return Answer(as_json(task), 200, {"Location": current_path("show", task_id=task.id)})
 
 
 def _started(api: Api, task_id: str) -> Answer:

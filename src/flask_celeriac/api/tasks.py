@@ -94,14 +94,17 @@ def discard_many(api: Api, body: Many) -> Answer:
 
 
 def _many(api: Api, verb: str, body: Many, **options: Any) -> Answer:
-    outcome = operations.apply_to_many(
-        api.celery,
-        verb,
-        body.filter.as_filter(),
-        expected=body.expected,
-        allowed=api.hooks.owns,
-        **options,
-    )
-    chosen = body.filter.model_dump(exclude_defaults=True)
-    api.audit(f"{verb}_many", "*", filter=chosen, done=outcome.done, **options)
+    changed: list[str] = []
+    try:
+        outcome = operations.apply_to_many(
+            api.celery,
+            verb,
+            body.filter.as_filter(),
+            expected=body.expected,
+            allowed=api.hooks.owns,
+            tell=changed.append,
+            **options,
+        )
+    finally:  # what was done until an error was done
+        api.audit(verb, *changed, many=True, **options)
     return Answer(asdict(outcome))

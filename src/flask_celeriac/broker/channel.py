@@ -8,8 +8,9 @@ from queue import Empty
 from typing import TYPE_CHECKING, Any
 
 from .. import fork_gate
+from ..capturing import HEADER
 from ..errors import StorageError
-from . import queries, template
+from . import conditions, queries, task_queries, template
 from .batch import Batch
 from .claims import Claims
 from .envelope import pack, unpack
@@ -81,12 +82,25 @@ class Channel(Topology):
     def _put(
         self, queue: str, message: dict[str, Any], batch: Batch | None = None, **_: Any
     ) -> None:
+        if message["headers"].get(HEADER) and self._has(message["headers"].get("id")):
+            return  # a relay died before it could note that this was published
         row = pack(queue, message, self._get_message_priority(message), self._ttl(queue))
         if batch is not None:
             batch.rows.append(row)
             return
         template.record(self.store, row)
-        self.store.put(row)
+        condition = conditions.of(row)
+        if condition is None:
+            self.store.put(row)
+        else:
+            self.store.put_if(row, condition)
+
+    def _has(self, task_id: str | None) -> bool:
+        """Whether a task is in a queue, or runs."""
+        if task_id is None:
+            return False
+        with self.store.file.connection() as db:
+            return bool(task_queries.find_messages(db, [task_id]))
 
     def create_publish_batch(self, max_size: int) -> Batch:
         """What ``kombu.Producer.batch()`` collects in."""
@@ -163,6 +177,14 @@ class Channel(Topology):
             self._transport.wake()
         else:
             self._transport.turn_soon()
+
+    def note_crash(self, delivery_tag: str) -> None:
+        """The process that ran this task has died; it is given back next."""
+        self.claims.crashed.add(queries.claim_of(delivery_tag))
+
+    def note_stopped(self, delivery_tag: str) -> None:
+        """The run of this task was stopped; it is given back next."""
+        self.claims.stopped.add(queries.claim_of(delivery_tag))
 
     def turn_later(self, seconds: float) -> None:
         """Take a turn when some time has passed, if none comes before that."""

@@ -11,11 +11,11 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..backlog import backlog_at
 from ..errors import StorageError
-from . import membership, queries
+from . import membership, queries, run_queries
 from .envelope import unpack
 from .guard import Guard
 
@@ -75,6 +75,8 @@ class Claims:
         self._acked: deque[Claim] = deque()
         self._released: deque[Claim] = deque()
         self._ahead: deque[Held] = deque()
+        #: Those to be released whose process has died, and whose run was stopped.
+        self.crashed, self.stopped = set[Claim](), set[Claim]()
         self._guard = Guard(self.relieve, self._progress)
         self._rotation = 0
         self._settled = 0
@@ -135,6 +137,7 @@ class Claims:
         if acked:
             queries.ack(db, acked)
         if released:
+            run_queries.note(db, self.crashed, self.stopped, released)
             queries.release(db, released)
         return _Settled(len(acked), len(released), written)
 
@@ -142,8 +145,9 @@ class Claims:
         """Drop what a transaction wrote, once it is committed."""
         for _ in range(settled.acked):
             self._acked.popleft()
-        for _ in range(settled.released):
-            self._released.popleft()
+        released = {self._released.popleft() for _ in range(settled.released)}
+        self.crashed -= released
+        self.stopped -= released
         self._backlog.written(settled.results)
         if settled.released:
             self._store.ring()
@@ -229,6 +233,8 @@ class Claims:
         queries.expire(db, time.time())
         room = channel.qos.can_consume_max_estimate()
         left = BATCH if room is None else min(BATCH, room + (self._allowance() if room else 0))
+        if left == channel.qos.prefetch_count == 1:
+            token += queries.AT_ONCE
         self._rotation += 1
         for index in range(len(queues)):
             queue = queues[(self._rotation + index) % len(queues)]
@@ -276,6 +282,8 @@ class Claims:
                     self.look = True
                     continue
                 message = unpack(row, queries.tag_of(row.id, token))
+                if row.claims > 1:
+                    self._count(message, row.id)
                 self._channel.connection._deliver(message, queue)
                 delivered += 1
                 before, begun = begun, self._begun()
@@ -285,6 +293,13 @@ class Claims:
                 self.give_back()
             raise
         return delivered
+
+    def _count(self, message: dict[str, Any], number: int) -> None:
+        """Say in a message that was claimed before how many of its runs were cut off."""
+        with self._store.file.connection() as db:
+            crashes = run_queries.starts(db, number)
+        if crashes and isinstance(message["headers"], dict):
+            message["headers"]["celeriac_crashes"] = crashes
 
     # Giving back
 

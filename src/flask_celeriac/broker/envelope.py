@@ -48,8 +48,20 @@ def pack(queue: str, message: dict[str, Any], priority: int, ttl: float | None) 
         _expires(None if headers.get("expires") else properties.get("expiration"), ttl, now),
         now,
         text,
-        message["body"],
+        _readable(message),
     )
+
+
+def _readable(message: dict[str, Any]) -> str | bytes:
+    """The body, as text if it is text, so that it can be read in the file."""
+    body: str | bytes = message["body"]
+    is_text = message["content-encoding"] == "utf-8" and not message["headers"].get("compression")
+    if is_text and isinstance(body, bytes):
+        try:
+            return body.decode()
+        except UnicodeDecodeError:
+            return body
+    return body
 
 
 def _expires(expiration: Any, ttl: float | None, now: float) -> float | None:
@@ -82,11 +94,33 @@ def unpack(row: Claimed, tag: str) -> dict[str, Any]:
 
     :param tag: the delivery tag it is acknowledged with.
     """
-    text = row.envelope
-    message: dict[str, Any] = kombu_loads(text) if _KOMBU_MARK in text else _decode(text)
+    try:
+        message, properties = _parts(row.envelope)
+        delivery_info = properties["delivery_info"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        message, properties, delivery_info = _torn(row)
     message["body"] = row.body
-    properties = message["properties"]
     properties["delivery_tag"] = tag
     if row.claims > 1:
-        properties["delivery_info"]["redelivered"] = True
+        delivery_info["redelivered"] = True
     return message
+
+
+def _parts(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    message: dict[str, Any] = kombu_loads(text) if _KOMBU_MARK in text else _decode(text)
+    properties = message["properties"]
+    if type(message["headers"]) is not dict or type(properties["delivery_info"]) is not dict:
+        raise TypeError
+    return message, properties
+
+
+def _torn(row: Claimed) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """A message whose envelope is none: nobody reads its body, and a worker puts it away."""
+    properties: dict[str, Any] = {"delivery_info": {"exchange": "", "routing_key": None}}
+    message = {
+        "headers": {"celeriac_envelope": str(row.envelope)[:1000]},
+        "properties": properties,
+        "content-type": "application/x-torn",
+        "content-encoding": "binary",
+    }
+    return message, properties, properties["delivery_info"]

@@ -73,8 +73,9 @@ class Member:
         """
         if self._lease < liveness.uptime():
             self._renew()
-        self._last = queries.claim_token(self.id, next(self._count))
-        return self._last
+        claim = queries.claim_token(self.id, next(self._count))
+        self._last = claim + queries.AT_ONCE
+        return claim
 
     def may_have_lost(self, claim: int) -> bool:
         """Whether others may have what was claimed, as this process was stopped meanwhile."""
@@ -136,7 +137,7 @@ def reap(store: Store) -> int:
             continue
         if not alive(store, process):
             with store.file.transaction() as db:
-                released += queries.remove_process(db, process.id)
+                released += queries.remove_process(db, process.id, died=True)
             liveness.bury(store.locks, process.lock)
         elif process.lease < liveness.uptime():
             # Hung or stopped: take its messages, but let it stay, for it may come back.

@@ -2,8 +2,9 @@
 
 A message is a row. It is *ready* while ``claim`` and ``due`` are null, *waiting* while ``due``
 is set, and *claimed* while ``claim`` is set; acknowledging deletes it. A claim is a number that
-is given out once: the owner's number in the upper 32 bits, a count in the lower. Who acks or
-releases must name it, so a claim that was taken away can do nothing any more.
+is given out once: the owner's number in the upper 24 bits, a count in the lower 40. Who acks or
+releases must name it, so a claim that was taken away can do nothing any more. An odd one says that
+its message was begun at once: the death of its owner cut off a run.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     import apsw
 
-_CLAIM_BITS = 32
+_CLAIM_BITS = 40
+#: Added to a claim whose message is begun at once.
+AT_ONCE = 1
 _NEXT = """
     SELECT id FROM message
     WHERE queue = ?1 AND claim IS NULL AND due IS NULL
@@ -125,14 +128,18 @@ def give_back(db: apsw.Connection, claims: Iterable[tuple[int, int]]) -> None:
     )
 
 
-def release_owner(db: apsw.Connection, owner: int) -> int:
+def release_owner(db: apsw.Connection, owner: int, *, died: bool = False) -> int:
     """Make every message a process claimed ready again.
 
+    :param died: count the runs that were cut off
     :return: how many there were.
     """
     low = owner << _CLAIM_BITS
     high = low + (1 << _CLAIM_BITS)
-    db.execute("UPDATE message SET claim = NULL WHERE claim >= ? AND claim < ?", (low, high))
+    counted = ", starts = max(starts, claim & 1)" if died else ""
+    db.execute(
+        f"UPDATE message SET claim = NULL{counted} WHERE claim >= ? AND claim < ?", (low, high)
+    )
     return db.changes()
 
 
@@ -146,8 +153,8 @@ def release_overdue(db: apsw.Connection, owner: int, now: float) -> int:
 
 
 def claim_token(owner: int, count: int) -> int:
-    """The number of a claim, given out once."""
-    return (owner << _CLAIM_BITS) + count
+    """The number of a claim, given out once, as the one that follows it: plus :data:`AT_ONCE`."""
+    return (owner << _CLAIM_BITS) + (count << 1)
 
 
 def tag_of(message: int, claim: int) -> str:
@@ -304,12 +311,13 @@ def renew(db: apsw.Connection, process: int, lease: float) -> None:
     db.execute("UPDATE process SET lease = ? WHERE id = ?", (lease, process))
 
 
-def remove_process(db: apsw.Connection, process: int) -> int:
+def remove_process(db: apsw.Connection, process: int, *, died: bool = False) -> int:
     """Forget a process: its claims become ready again, its own queues go.
 
+    :param died: it has not left, it was killed
     :return: how many messages became ready.
     """
-    released = release_owner(db, process)
+    released = release_owner(db, process, died=died)
     db.execute("DELETE FROM process WHERE id = ?", (process,))
     queues = _all(db, "SELECT queue FROM consumer WHERE process = ?", (process,))
     db.execute("DELETE FROM consumer WHERE process = ?", (process,))

@@ -10,9 +10,12 @@ from .. import sqlite
 from ..doorbell import Ringer
 from ..errors import StorageError
 from . import queries, schema
+from .conditions import NotPutError
 
 if TYPE_CHECKING:
     import apsw
+
+    from .limit_queries import Condition
 
 
 class Store:
@@ -63,6 +66,20 @@ class Store:
         """
         self.file.check_room()
         with self.file.connection(self.put_mode) as db:
+            queries.put(db, row)
+        self.ring()
+
+    def put_if(self, row: queries.Row, condition: Condition) -> None:
+        """Add a message if a condition is met, in one transaction, and wake the consumers.
+
+        :raises NotPutError: it is not met.
+        :raises StorageError: it is not in the queue.
+        """
+        self.file.check_room()
+        with self.file.transaction(self.put_mode) as db:
+            holder = condition.check(db)
+            if holder is not None:
+                raise NotPutError(holder)
             queries.put(db, row)
         self.ring()
 

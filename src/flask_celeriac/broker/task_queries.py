@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import states
@@ -15,16 +16,34 @@ if TYPE_CHECKING:
 #: Rows that conditions without an index are tried on.
 SCAN = 10_000
 
-_COLUMNS = "id, task_id, task, queue, priority, due, claim, claims, created, envelope, body"
+#: Bytes of a body that are read: a page of a list may have hundreds of them.
+LONGEST_BODY = 65_536
+_COLUMNS = (
+    "id, task_id, task, queue, priority, due, claim, claims, created, envelope,"
+    f" CASE WHEN length(body) <= {LONGEST_BODY} THEN body END AS body"
+)
 #: What tells in which state the task of a message is. A repeated attempt carries the count of
 #: those before it.
-_REPEATED = "CAST(json_extract(envelope, '$.headers.retries') AS INTEGER) > 0"
+#: Most say so in a way that needs no parsing.
+_REPEATED = (
+    "(instr(envelope, '\"retries\":0,') = 0"
+    " AND CAST(json_extract(envelope, '$.headers.retries') AS INTEGER) > 0)"
+)
 _IN_STATE = {
     states.RUNNING: "claim IS NOT NULL",
     states.QUEUED: "claim IS NULL AND due IS NULL",
     states.SCHEDULED: f"claim IS NULL AND due IS NOT NULL AND NOT {_REPEATED}",
     states.RETRYING: f"claim IS NULL AND due IS NOT NULL AND {_REPEATED}",
 }
+
+
+#: What the partial indexes of the table know.
+_READY = "claim IS NULL AND due IS NULL"
+_CLAIMED = "claim IS NOT NULL"
+#: What waits for its time is not claimed: there is no need to look.
+_LATER = "due IS NOT NULL"
+#: More than any priority.
+_ABOVE_ALL = 1 << 31
 
 
 class Message(NamedTuple):
@@ -44,7 +63,7 @@ class Message(NamedTuple):
 
 
 class Queue(NamedTuple):
-    """What waits in a queue.
+    """What is in a queue.
 
     :param ready: messages that could be taken now
     :param waiting: messages whose time has not come
@@ -94,7 +113,7 @@ def states_of(db: apsw.Connection, ids: Iterable[str], now: float) -> dict[str, 
 
 def list_messages(
     db: apsw.Connection, chosen: Filter, after: tuple[float, str] | None, limit: int
-) -> tuple[list[Message], float | None]:
+) -> tuple[list[Message], tuple[float, str] | None]:
     """The newest tasks in the queue that are chosen, up to ``limit``.
 
     :param after: go on after the task of this time and this id.
@@ -102,38 +121,86 @@ def list_messages(
     """
     place, bound, rest = _conditions(chosen)
     if after is not None:
-        place.append("created <= :at")
-        rest.append("(created < :at OR task_id < :id)")
+        place += ["created <= :at", "(created < :at OR task_id < :id)"]
         bound |= {"at": after[0], "id": after[1]}
     bound |= {"scan": SCAN if rest else limit + 1, "limit": limit}
+    # Those that workers have are few, and are the oldest: the last that would be found by age.
+    along, order = "", "created"
+    if chosen.states == (states.RUNNING,):
+        along, order = " INDEXED BY message_claimed", "+created"
+        place.append(_CLAIMED)
     inner = (
-        f"SELECT {_COLUMNS} FROM message WHERE {' AND '.join(place)}"
-        " ORDER BY created DESC LIMIT :scan"
+        f"SELECT {_COLUMNS} FROM message{along} WHERE {' AND '.join(place)}"
+        f" ORDER BY {order} DESC, task_id DESC LIMIT :scan"
     )
     where = f" WHERE {' AND '.join(rest)}" if rest else ""
     rows = db.execute(
         f"SELECT * FROM ({inner}){where} ORDER BY created DESC, task_id DESC LIMIT :limit", bound
     ).fetchall()
-    reached = None
+    reached: Any = None
     if len(rows) < limit:
-        bound.pop("limit")
-        if after is not None:
-            bound.pop("id")
-        found: Any = db.execute(
-            f"SELECT count(*), min(created) FROM ({inner})", _used(bound, inner)
-        ).fetchall()
-        count, oldest = found[0]
-        reached = oldest if count >= bound["scan"] else None
+        last = f"SELECT created, task_id FROM ({inner}) LIMIT 1 OFFSET :scan - 1"
+        reached = db.execute(last, _used(bound, last)).fetchone()
     return [Message._make(row) for row in rows], reached
 
 
 def count_messages(db: apsw.Connection, chosen: Filter, cap: int) -> int:
-    """How many tasks in the queue are chosen, counting no further than one beyond ``cap``."""
+    """How many tasks in the queue are chosen, counting no further than one beyond ``cap``.
+
+    Where conditions have no index, of the newest :data:`SCAN` tasks.
+    """
+    if replace(chosen, states=(), queue=None) == type(chosen)():
+        return _count_states(db, chosen, cap)
     place, bound, rest = _conditions(chosen)
-    where = " AND ".join([*place, *rest])
-    sql = f"SELECT count(*) FROM (SELECT 1 FROM message WHERE {where} LIMIT :cap)"
-    found: Any = db.execute(sql, {**bound, "cap": cap + 1}).fetchall()
+    inner = (
+        f"SELECT * FROM message WHERE {' AND '.join(place)} ORDER BY created DESC LIMIT :scan"
+        if rest
+        else f"SELECT 1 FROM message WHERE {' AND '.join(place)}"
+    )
+    where = f" WHERE {' AND '.join(rest)}" if rest else ""
+    bound |= {"cap": cap + 1, "scan": SCAN}
+    sql = f"SELECT count(*) FROM (SELECT 1 FROM ({inner}){where} LIMIT :cap)"
+    found: Any = db.execute(sql, _used(bound, sql)).fetchall()
     return int(found[0][0])
+
+
+def _count_states(db: apsw.Connection, chosen: Filter, cap: int) -> int:
+    """Those of some states, and of a queue, along the index of each state."""
+    number = 0
+    for index, rest in _parts(chosen):
+        left = cap + 1 - number
+        inner, scan = f"SELECT 1 FROM message WHERE {index} LIMIT :cap", left
+        if rest:
+            inner = (
+                f"SELECT 1 FROM (SELECT * FROM message WHERE {index} LIMIT :scan)"
+                f" WHERE {' AND '.join(rest)} LIMIT :cap"
+            )
+            scan = max(SCAN, left)
+        bound = {"scan": scan, "cap": left, "queue": chosen.queue}
+        found: Any = db.execute(f"SELECT count(*) FROM ({inner})", _used(bound, inner)).fetchall()
+        number += int(found[0][0])
+        if number > cap:
+            break
+    return number
+
+
+def _parts(chosen: Filter) -> list[tuple[str, list[str]]]:
+    """What the index of each state is asked for, and what it does not know.
+
+    That what waits for its time, and all of a queue that was named, are tasks, goes without asking.
+    """
+    wanted = {state for state in chosen.states or states.OPEN if state in _IN_STATE}
+    of_queue = [] if chosen.queue is None else ["queue = :queue"]
+    parts = []
+    if states.QUEUED in wanted:
+        ready = (_READY, ["task_id IS NOT NULL"])
+        parts.append(ready if chosen.queue is None else (f"{_READY} AND queue = :queue", []))
+    if states.RUNNING in wanted:
+        parts.append((_CLAIMED, ["task_id IS NOT NULL", *of_queue]))
+    later = [_IN_STATE[state] for state in (states.SCHEDULED, states.RETRYING) if state in wanted]
+    if later:
+        parts.append((_LATER, [*of_queue, *later] if len(later) == 1 else of_queue))
+    return parts
 
 
 def _conditions(chosen: Filter) -> tuple[list[str], dict[str, Any], list[str]]:
@@ -159,8 +226,9 @@ def _conditions(chosen: Filter) -> tuple[list[str], dict[str, Any], list[str]]:
         rest.append("(task_id = :root OR json_extract(envelope, '$.headers.root_id') = :root)")
         bound["root"] = chosen.root
     if chosen.text:
-        rest.append("(instr(lower(body), lower(:text)) OR instr(lower(task), lower(:text)))")
-        bound["text"] = chosen.text
+        bound |= {f"text{number}": each for number, each in enumerate(chosen.spellings)}
+        found = [f"instr(lower(body), lower(:text{n}))" for n in range(len(chosen.spellings))]
+        rest.append(f"({' OR '.join(found)} OR instr(lower(task), lower(:text0)))")
     if chosen.created_after is not None:
         place.append("created >= :since")
         bound["since"] = chosen.created_after
@@ -174,14 +242,61 @@ def _used(bound: dict[str, Any], sql: str) -> dict[str, Any]:
     return {name: value for name, value in bound.items() if f":{name}" in sql}
 
 
-def queues(db: apsw.Connection) -> list[Queue]:
-    """Every queue that holds tasks, or that somebody declared to hold them."""
+def queues(db: apsw.Connection, cap: int) -> list[Queue]:
+    """Every queue that holds tasks, its figures no further than one beyond ``cap``."""
+    found: dict[str, Queue] = {}
+    for name in _ready_queues(db):
+        queue = _ready_in(db, name, cap)
+        if queue is not None:
+            found[name] = queue
+    for figure, condition in (("claimed", _CLAIMED), ("waiting", _LATER)):
+        for name, number in _counted_by_queue(db, condition, cap):
+            known = found.get(name, Queue(name, 0, 0, 0, None))
+            found[name] = Queue._make({**known._asdict(), figure: number}.values())
+    return list(found.values())
+
+
+def _ready_queues(db: apsw.Connection) -> list[str]:
+    """The queues with ready messages, one look into the index for each."""
     rows = db.execute(
-        "SELECT queue, sum(claim IS NULL AND due IS NULL), sum(claim IS NULL AND due IS NOT NULL),"
-        " sum(claim IS NOT NULL), min(CASE WHEN claim IS NULL AND due IS NULL THEN created END)"
-        " FROM message WHERE task_id IS NOT NULL GROUP BY queue"
+        f"WITH RECURSIVE found(name) AS (SELECT min(queue) FROM message WHERE {_READY}"
+        f" UNION ALL SELECT (SELECT min(queue) FROM message WHERE {_READY} AND queue > name)"
+        " FROM found WHERE name IS NOT NULL)"
+        " SELECT name FROM found WHERE name IS NOT NULL"
     )
-    return [Queue._make(row) for row in rows]
+    return [str(row[0]) for row in rows]
+
+
+def _ready_in(db: apsw.Connection, name: str, cap: int) -> Queue | None:
+    """The ready tasks of a queue, None where its messages are of no tasks, as events are."""
+    # The oldest one is among the first of each priority.
+    first = (
+        f"SELECT priority, created, task_id FROM message WHERE {_READY} AND queue = ?"
+        " AND priority < ? ORDER BY priority DESC, id LIMIT 1"
+    )
+    oldest, row = None, db.execute(first, (name, _ABOVE_ALL)).fetchone()
+    while row is not None:
+        priority, created, task_id = row
+        if task_id is not None:
+            oldest = created if oldest is None else min(oldest, created)
+        row = db.execute(first, (name, priority)).fetchone()
+    if oldest is None:
+        return None
+    # The index knows that much by itself; it does not know whether all of them are tasks.
+    sql = f"SELECT count(*) FROM (SELECT 1 FROM message WHERE {_READY} AND queue = ? LIMIT ?)"
+    number: Any = db.execute(sql, (name, cap + 1)).fetchall()[0][0]
+    return Queue(name, number, 0, 0, oldest)
+
+
+def _counted_by_queue(db: apsw.Connection, condition: str, cap: int) -> list[tuple[str, int]]:
+    """How many tasks each queue has of those of a kind, as far as these are looked at."""
+    rows = db.execute(
+        "SELECT queue, count(task_id) FROM"
+        f" (SELECT queue, task_id FROM message WHERE {condition} LIMIT ?)"
+        " GROUP BY queue HAVING count(task_id) > 0",
+        (cap + 1,),
+    )
+    return [(str(name), int(number)) for name, number in rows]
 
 
 def ahead_of(db: apsw.Connection, message: Message, cap: int) -> int:

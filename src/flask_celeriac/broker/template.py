@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from json.encoder import encode_basestring as quoted
@@ -57,16 +57,16 @@ class Template:
         self._text = text
 
     @classmethod
-    def learn(cls, row: Row, header: str) -> Template | None:
+    def learn(cls, row: Row, headers: Iterable[str]) -> Template | None:
         """The template of a row, or None when it is not that of a plain call.
 
-        :param header: another header whose value differs from call to call, where it is present.
+        :param headers: other headers whose values differ from call to call, too.
         """
         if row.due is not None or row.expires is not None or row.task_id is None:
             return None
         try:
             envelope = json.loads(row.envelope)
-            fields, marks = _mark(envelope, header)
+            fields, marks = _mark(envelope, headers)
         except (KeyError, ValueError):
             return None
         text = encode(envelope).replace("%", "%%")
@@ -79,8 +79,7 @@ class Template:
     def make(self, fields: dict[str, str], body: str | bytes) -> Row:
         """The row of another call.
 
-        :param fields: ``id``, ``args``, ``kwargs``, ``reply_to``, and ``header`` where the row
-            learned from had it.
+        :param fields: ``id``, ``args``, ``kwargs``, ``reply_to``, and those other headers.
         """
         learned = self._row
         return Row(
@@ -96,11 +95,12 @@ class Template:
         )
 
 
-def _mark(envelope: dict[str, Any], header: str) -> tuple[dict[str, str], dict[str, str]]:
+def _mark(
+    envelope: dict[str, Any], headers: Iterable[str]
+) -> tuple[dict[str, str], dict[str, str]]:
     """Put marks where values differ from call to call; return the values, and the marks."""
     places = {part: dict(names) for part, names in _VARYING.items()}
-    if header in envelope["headers"]:
-        places["headers"][header] = "header"
+    places["headers"].update((name, name) for name in headers)
     fields: dict[str, str] = {}
     marks: dict[str, str] = {}
     for part, names in places.items():

@@ -11,6 +11,7 @@ from .dev import dev
 from .loading import AppOptionHint
 from .prune import prune
 from .queue_verbs import queues
+from .relay import relay
 from .task_list import list_
 from .task_show import show, why
 from .task_start import start
@@ -35,7 +36,7 @@ def celery() -> None:
 
 
 for _command in (
-    *(worker, beat, dev, config, db),
+    *(worker, beat, relay, dev, config, db),
     *(list_, show, why, start, retry, revoke, discard, queues, workers, prune),
 ):
     celery.add_command(_command)

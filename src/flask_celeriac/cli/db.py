@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .db_tables import current, opened, records_database, upgrade, version_line
+from .db_tables import current, opened, outbox_line, records_database, upgrade, version_line
 from .loading import AppOptionHint, load_celery
 
 if TYPE_CHECKING:
@@ -60,7 +60,11 @@ def check(ctx: click.Context) -> None:
     """
     url = records_database(load_celery(ctx))
     whole = _check_tables(url) if url is not None else True
-    if url is None or _has_file(ctx):
+    line = outbox_line(ctx)
+    if line is not None:
+        click.echo(f"outbox     {line[0]}")
+        whole = whole and line[1]
+    if _has_file(ctx) or (url is None and line is None):
         whole = _check_file(ctx) and whole
     if not whole:
         ctx.exit(1)

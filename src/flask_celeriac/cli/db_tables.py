@@ -28,6 +28,12 @@ def upgrade(ctx: click.Context) -> None:
     from .. import database
     from ..tables import SCHEMA_VERSION
 
+    with outbox_database(ctx) as own:
+        if own is not None:
+            made = "made" if database.make_outbox(own) else "is there already"
+            click.echo(f"{own.url.render_as_string()}: table celeriac_outbox {made}")
+    if own is not None and records_missing(ctx):
+        return
     with opened(_records(ctx)) as (engine, shown):
         found = database.version_of(engine)
         database.bring_up(engine)
@@ -45,6 +51,10 @@ def current(ctx: click.Context) -> None:
     """Say which version the tables have, and which one is needed."""
     from .. import database
 
+    if (line := outbox_line(ctx)) is not None:
+        click.echo(line[0])
+        if records_missing(ctx):
+            return
     with opened(_records(ctx)) as (engine, shown):
         found = database.version_of(engine)
     click.echo(f"{shown}: {version_line(found)}")
@@ -63,15 +73,62 @@ def version_line(found: int | None) -> str:
 
 def records_database(celery: Celery[Any]) -> str | None:
     """The URL of the database of the records where it is not an embedded file."""
-    from ..operations.sources import records_url
+    from ..urls import records_url
 
     url = records_url(cast("FlaskCelery", celery))
     return None if url is None or url.startswith("celeriac:") else url
 
 
-def _records(ctx: click.Context) -> str:
-    from ..operations.sources import records_url
+@contextmanager
+def outbox_database(ctx: click.Context) -> Generator[Engine | None, None, None]:
+    """The engine of the session's database, None where tasks are not sent on commit."""
+    from .. import database
+    from ..errors import CeleriacError
+
+    app = cast("FlaskCelery", load_celery(ctx))
+    outbox = getattr(app, "on_commit", None)
+    engine = None if outbox is None else outbox.find_engine()
+    try:
+        yield engine
+    except CeleriacError as error:
+        raise click.ClickException(str(error)) from error
+    except database.OUT_OF_REACH as error:
+        shown = "" if engine is None else engine.url.render_as_string()
+        reason = " ".join(str(error.orig).split())
+        raise click.ClickException(f"{shown} cannot be reached: {reason}") from error
+
+
+def outbox_line(ctx: click.Context) -> tuple[str, bool] | None:
+    """What to say of the outbox, and whether it is as it should be; None where there is none."""
+    from .. import database
+
+    with outbox_database(ctx) as engine:
+        if engine is None:
+            return None
+        found = database.outbox_complaints(engine)
+        shown = engine.url.render_as_string()
+    if found is None:
+        missing = "no table celeriac_outbox: before tasks are sent on commit, run"
+        return f"{shown}: {missing} `flask celery db upgrade`", True
+    if found:
+        return "\n".join(f"{shown}: celeriac_outbox differs: {each}" for each in found), False
+    return f"{shown}: table celeriac_outbox is as it should be", True
+
+
+def records_missing(ctx: click.Context) -> bool:
+    """Whether there is no other table to look after, or not yet."""
     from ..sqlite import file_at, path_of
+    from ..urls import records_url
+
+    url = records_url(cast("FlaskCelery", load_celery(ctx)))
+    if url is None:
+        return True
+    return url.startswith("celeriac:") and not os.path.exists(file_at(path_of(url)).path)
+
+
+def _records(ctx: click.Context) -> str:
+    from ..sqlite import file_at, path_of
+    from ..urls import records_url
 
     url = records_url(cast("FlaskCelery", load_celery(ctx)))
     if url is None:

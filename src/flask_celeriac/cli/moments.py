@@ -29,6 +29,19 @@ def moment(typed: str) -> float:
         ) from None
 
 
+def instant(typed: str) -> datetime:
+    """Understand ISO 8601 without a zone as local time.
+
+    :raises click.BadParameter: it is something else
+    """
+    try:
+        return datetime.fromisoformat(re.sub("[zZ]$", "+00:00", typed)).astimezone()
+    except (ValueError, OverflowError):
+        raise click.BadParameter(
+            f"{typed!r} is no time: type a date or time as in 2026-01-31 or 2026-01-31T14:30"
+        ) from None
+
+
 def ago(when: float) -> str:
     """How long ago something was, such as ``5m ago``, or how soon it will be, ``in 5m``."""
     seconds = time.time() - when

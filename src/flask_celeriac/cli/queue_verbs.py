@@ -83,7 +83,7 @@ def _print(found: list[Queue], *, json: bool) -> None:
     rows = [
         [
             queue.name,
-            *(_figure(figure) for figure in (queue.ready, queue.scheduled, queue.running)),
+            *(_figure(queue, name) for name in ("ready", "scheduled", "running")),
             duration(queue.oldest),
             "" if queue.paused_since is None else ago(queue.paused_since),
         ]
@@ -92,5 +92,8 @@ def _print(found: list[Queue], *, json: bool) -> None:
     print_table(columns, rows)
 
 
-def _figure(figure: int | None) -> str:
-    return "?" if figure is None else f"{figure:,}"
+def _figure(queue: Queue, name: str) -> str:
+    figure: int | None = getattr(queue, name)
+    if figure is None:
+        return "?"
+    return f"{figure:,}+" if name in queue.at_least else f"{figure:,}"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .exits import REFUSED, failure, opened
+from .moments import instant
 from .printing import as_value, one_line, plain, print_json
 from .task_arguments import read_pairs, takes_arguments
 from .task_list import error_line
@@ -22,7 +23,12 @@ if TYPE_CHECKING:
 @click.argument("pairs", metavar="[KEY=VALUE]...", nargs=-1)
 @takes_arguments
 @click.option("--queue", help="Send it to this queue.")
+@click.option("--priority", type=click.IntRange(0, 9), help="9 is first, where the broker sorts.")
 @click.option("--countdown", type=click.FloatRange(0), metavar="SECONDS", help="Not before then.")
+@click.option(
+    "--eta", type=instant, metavar="TIME", help="Not before 2026-01-31T14:30, in local time."
+)
+@click.option("--label", "labels", multiple=True, help="To be found by; may be given often.")
 @click.option(
     "--wait",
     type=click.FloatRange(0),
@@ -33,28 +39,32 @@ if TYPE_CHECKING:
 @click.pass_context
 def start(
     ctx: click.Context,
+    /,
     name: str,
     pairs: tuple[str, ...],
     *,
     args: list[Any] | None,
     kwargs: dict[str, Any] | None,
-    queue: str | None,
-    countdown: float | None,
     wait: float | None,
     json: bool,
+    labels: tuple[str, ...],
+    **given: Any,
 ) -> None:
     """Send a task by its name, and print its id.
 
     A VALUE is read as JSON where it is some, and as text otherwise: n=3 is a number, who=Ada a
     text, who='"3"' too.
     """
-    given = {"queue": queue, "countdown": countdown}
     options = {key: value for key, value in given.items() if value is not None}
+    if {"countdown", "eta"} <= set(options):
+        raise click.UsageError("--countdown or --eta, one of the two")
+    if labels:
+        options["labels"] = list(labels)
     with opened(ctx) as app:
         if wait is not None:
             _check_that_it_can_wait(app)
         keywords = {**(kwargs or {}), **read_pairs(pairs)}
-        task_id = send(app, name, args or [], keywords, **options)
+        task_id, ran = send(app, name, args or [], keywords, **options)
         if wait is None:
             if json:
                 print_json({"id": task_id})
@@ -63,17 +73,23 @@ def start(
             return
         if not json:
             click.echo(task_id)
-        task = _ended(app, task_id, wait)
+        task = ran or _ended(app, task_id, wait)
     _print_end(task, json=json)
     ctx.exit(outcome(task))
 
 
-def send(app: FlaskCelery, name: str, args: Any, kwargs: Any, **options: Any) -> str:
-    """Send a task, and tell in one line if it does not take these arguments."""
+def send(
+    app: FlaskCelery, name: str, args: Any, kwargs: Any, **options: Any
+) -> tuple[str, TaskRecord | None]:
+    """Send a task, and tell in one line if it does not take these arguments.
+
+    :return: its id, and what became of it where tasks are run at once
+    """
     from .. import operations
 
     try:
-        return operations.start(app, name, args, kwargs, **options)
+        result = operations.send(app, name, args, kwargs, **options)
+        return str(result.id), operations.run_at_once(app, result)
     except TypeError as error:
         raise failure(plain(str(error)), REFUSED) from error
 

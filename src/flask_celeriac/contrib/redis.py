@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
+from weakref import WeakValueDictionary
 
 from celery.backends import redis as _redis
 from redis import exceptions
 
-from .. import patience
+from .. import capturing, patience
 from ..records.unreadable import UnreadableError
 
 #: Celery's stubs know only a part of its backends.
@@ -57,8 +58,45 @@ class _Backend(redis.RedisBackend):  # type: ignore[misc]
 
     def on_task_call(self, producer: Any, task_id: str) -> None:
         """Subscribe to the result of a task that is about to be sent."""
+        if capturing.current() is not None:  # that is done by whoever waits for it
+            return
         with self._saying_so():
             super().on_task_call(producer, task_id)
+
+    @cached_property
+    def _unsubscribed(self) -> WeakValueDictionary[int, Any]:
+        """The results of captured tasks, by their identity, until somebody waits for them."""
+        return WeakValueDictionary()
+
+    def add_pending_result(
+        self, result: Any, weak: bool = False, start_drainer: bool = True
+    ) -> Any:
+        """Subscribe to a result; to one that is not sent yet when somebody waits for it."""
+        if capturing.current() is None:
+            return super().add_pending_result(result, weak=weak, start_drainer=start_drainer)
+        self._unsubscribed[id(result)] = result
+        return result
+
+    def iter_native(self, result: Any, no_ack: bool = True, **kwargs: Any) -> Any:
+        """Wait for the results of a group."""
+        self._subscribe(result)
+        return super().iter_native(result, no_ack=no_ack, **kwargs)
+
+    def _subscribe(self, result: Any) -> None:
+        if self._unsubscribed.pop(id(result), None) is not None:
+            self.add_pending_result(result, weak=True)
+        for member in getattr(result, "results", None) or ():
+            self._subscribe(member)
+
+    def apply_chord(self, header_result_args: Any, body: Any, **kwargs: Any) -> None:
+        """Celery is about to send the members of a chord."""
+        if not capturing.note_chord(header_result_args[0], header_result_args[1]):
+            super().apply_chord(header_result_args, body, **kwargs)
+
+    def set_chord_size(self, group_id: str, chord_size: int) -> None:
+        """Celery has counted the members of a chord."""
+        if not capturing.note_size(group_id, chord_size):
+            super().set_chord_size(group_id, chord_size)
 
     def get(self, key: Any) -> Any:
         """Read a key."""

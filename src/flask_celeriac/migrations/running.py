@@ -9,7 +9,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection
+from sqlalchemy import Connection, MetaData
 
 from ..tables import metadata, revision
 
@@ -24,12 +24,16 @@ def upgrade(connection: Connection) -> None:
     command.upgrade(config, "head")
 
 
-def differences(connection: Connection) -> list[Any]:
+def differences(connection: Connection, tables: MetaData = metadata) -> list[Any]:
     """What would have to be changed for the tables to be as this version describes them."""
+
+    def is_ours(name: str | None, kind: str, parents: Any) -> bool:
+        return kind != "table" or name in tables.tables
+
     context = MigrationContext.configure(
-        connection, opts={"version_table": revision.name, "include_name": _is_ours}
+        connection, opts={"version_table": revision.name, "include_name": is_ours}
     )
-    return list(compare_metadata(context, metadata))
+    return list(compare_metadata(context, tables))
 
 
 def in_words(difference: Any) -> str:
@@ -41,7 +45,3 @@ def in_words(difference: Any) -> str:
     where = difference[2] if len(difference) > 2 else getattr(thing, "table", None)
     name = getattr(thing, "name", thing)
     return f"{verb.replace('_', ' ')} {name if where is None else f'{where}.{name}'}"
-
-
-def _is_ours(name: str | None, kind: str, parents: Any) -> bool:
-    return kind != "table" or name in metadata.tables

@@ -5,25 +5,29 @@ Each takes the application's Celery first, and gives and takes plain data.
 
 from .bulk import VERBS, Outcome, apply_to_each, apply_to_many, count_allowed
 from .listing import Count, Page, count, list_tasks
+from .outbox import DeadMessage, discard_dead, list_dead, retry_dead
+from .pruning import count_prunable, prune, prune_marks
 from .queues import Queue, list_queues, pause, resume
 from .tasks import (
     attempts,
     discard,
     is_unknown,
-    prune,
     retry,
     revoke,
+    run_at_once,
+    send,
     show,
     start,
-    wait,
     workflow,
 )
+from .waiting import wait
 from .why import Reason, why
 from .workers import Worker, list_workers
 
 __all__ = [
     "VERBS",
     "Count",
+    "DeadMessage",
     "Outcome",
     "Page",
     "Queue",
@@ -34,16 +38,23 @@ __all__ = [
     "attempts",
     "count",
     "count_allowed",
+    "count_prunable",
     "discard",
+    "discard_dead",
     "is_unknown",
+    "list_dead",
     "list_queues",
     "list_tasks",
     "list_workers",
     "pause",
     "prune",
+    "prune_marks",
     "resume",
     "retry",
+    "retry_dead",
     "revoke",
+    "run_at_once",
+    "send",
     "show",
     "start",
     "wait",

@@ -55,6 +55,7 @@ def apply_to_many(
     *,
     expected: int,
     allowed: Allowed = None,
+    tell: Callable[[str], object] | None = None,
     **options: Any,
 ) -> Outcome:
     """Do something with every task that a filter chooses.
@@ -64,6 +65,7 @@ def apply_to_many(
     :param verb: one of :data:`VERBS`
     :param expected: how many :func:`count_allowed` said there are
     :param allowed: as :func:`count_allowed` takes it
+    :param tell: called with the id of each task that it was done to
     :param options: of the verb
     :raises InvalidRequestError: there is no such verb, or more tasks than are counted
     :raises CountChangedError: there are more or fewer than expected; nothing was done
@@ -83,13 +85,21 @@ def apply_to_many(
         raise CountChangedError(
             f"These are {number} tasks, not {expected}: look at them again, and name that number"
         )
-    return apply_to_each(app, verb, ids, **options)
+    return apply_to_each(app, verb, ids, tell=tell, **options)
 
 
-def apply_to_each(app: FlaskCelery, verb: str, ids: Iterable[str], **options: Any) -> Outcome:
+def apply_to_each(
+    app: FlaskCelery,
+    verb: str,
+    ids: Iterable[str],
+    *,
+    tell: Callable[[str], object] | None = None,
+    **options: Any,
+) -> Outcome:
     """Do something with each of some tasks.
 
     :param verb: one of :data:`VERBS`
+    :param tell: called with the id of each task that it was done to
     :param options: of the verb
     :raises StorageError: the embedded file cannot be used; what was done until then stays so
     """
@@ -105,6 +115,8 @@ def apply_to_each(app: FlaskCelery, verb: str, ids: Iterable[str], **options: An
             refused[task_id] = str(error)
             continue
         done += 1
+        if tell is not None:
+            tell(task_id)
         if result is not None:
             made[task_id] = result
     return Outcome(done, refused, made)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -113,7 +114,7 @@ def _queued(
         found[task_id] = replace(task, created=found[task_id].created)
         if task.state not in (chosen.states or states.STATES):
             del found[task_id]
-    return found, None if reached is None else (reached, "")
+    return found, reached
 
 
 def _recorded(
@@ -177,8 +178,12 @@ def _place(cursor: str | None) -> tuple[float, str] | None:
         return None
     try:
         created, task_id = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        return float(created), str(task_id)
-    except (binascii.Error, ValueError, TypeError):
+        place = float(created), str(task_id)
+        place[1].encode()  # ValueError for half of a character
+        if not math.isfinite(place[0]) or "\0" in place[1]:
+            raise ValueError
+        return place
+    except (binascii.Error, ValueError, TypeError, RecursionError):
         raise InvalidRequestError(
             "cursor: it is none that a list gave out: begin the list anew without one"
         ) from None

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..broker import task_queries as queue_queries
 from ..records import task_queries
-from .sources import sources_of
+from .listing import COUNT_CAP
+from .sources import Sources, sources_of
 
 if TYPE_CHECKING:
+    from .. import sqlite
     from ..celery_app import FlaskCelery
+
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -23,6 +30,8 @@ class Queue:
     :param running: tasks that workers have
     :param oldest: seconds that the first of the ready ones has waited
     :param paused_since: when it was paused, in seconds since the epoch; None when it is not
+    :param at_least: those of ``ready``, ``scheduled`` and ``running`` of which there may be more:
+        on the embedded broker, nobody counts further than 10,000
     """
 
     name: str
@@ -31,6 +40,7 @@ class Queue:
     running: int | None = None
     oldest: float | None = None
     paused_since: float | None = None
+    at_least: tuple[str, ...] = ()
 
 
 def list_queues(app: FlaskCelery) -> list[Queue]:
@@ -39,29 +49,47 @@ def list_queues(app: FlaskCelery) -> list[Queue]:
     :raises RecordsDisabledError: nothing is recorded
     """
     sources = sources_of(app)
-    now = time.time()
+    found = _embedded(sources.queue) if sources.queue is not None else _elsewhere(app, sources)
     with sources.engine.connect() as connection:
         paused = task_queries.paused(connection)
-        waiting = task_queries.queues_of_open_tasks(connection)
-    found: dict[str, Queue] = {}
-    if sources.queue is not None:
-        with sources.queue.connection() as db:
-            for row in queue_queries.queues(db):
-                oldest = None if row.oldest is None else max(0.0, now - row.oldest)
-                found[row.name] = Queue(row.name, row.ready, row.waiting, row.claimed, oldest)
-    else:
-        oldest_of = {name: first for name, _, first in waiting}
-        for name in {*oldest_of, *_configured(app)}:
-            first = oldest_of.get(name)
-            oldest = None if first is None else max(0.0, now - first)
-            found[name] = Queue(name, _size(app, name), oldest=oldest)
     empty = 0 if sources.queue is not None else None
     for name in {*_configured(app), *paused} - set(found):
         found[name] = Queue(name, empty, empty, empty)
-    return [
-        Queue(q.name, q.ready, q.scheduled, q.running, q.oldest, paused.get(q.name))
-        for _, q in sorted(found.items())
-    ]
+    return [replace(queue, paused_since=paused.get(name)) for name, queue in sorted(found.items())]
+
+
+def _embedded(file: sqlite.File) -> dict[str, Queue]:
+    """The queues of the embedded broker that hold tasks."""
+    with file.connection() as db:
+        rows = queue_queries.queues(db, COUNT_CAP)
+    # What is scheduled or running is looked at in all queues together.
+    more = set()
+    if sum(row.waiting for row in rows) > COUNT_CAP:
+        more.add("scheduled")
+    if sum(row.claimed for row in rows) > COUNT_CAP:
+        more.add("running")
+    found = {}
+    for row in rows:
+        figures = {"ready": row.ready, "scheduled": row.waiting, "running": row.claimed}
+        at_least = tuple(
+            name for name, figure in figures.items() if name in more or figure > COUNT_CAP
+        )
+        capped = {name: min(figure, COUNT_CAP) for name, figure in figures.items()}
+        found[row.name] = Queue(row.name, oldest=_since(row.oldest), at_least=at_least, **capped)
+    return found
+
+
+def _elsewhere(app: FlaskCelery, sources: Sources) -> dict[str, Queue]:
+    """The queues of another broker that are configured, or that recorded tasks wait in."""
+    with sources.engine.connect() as connection:
+        oldest = task_queries.oldest_waiting(connection)
+    names = {*oldest, *_configured(app)}
+    sizes = _sizes(app, names)
+    return {name: Queue(name, sizes[name], oldest=_since(oldest.get(name))) for name in names}
+
+
+def _since(moment: float | None) -> float | None:
+    return None if moment is None else max(0.0, time.time() - moment)
 
 
 def _configured(app: FlaskCelery) -> set[str]:
@@ -69,13 +97,23 @@ def _configured(app: FlaskCelery) -> set[str]:
     return {str(name) for name in queues}
 
 
-def _size(app: FlaskCelery, name: str) -> int | None:
-    """How many messages a queue of another broker has, None where it does not say."""
+def _sizes(app: FlaskCelery, names: Iterable[str]) -> dict[str, int | None]:
+    """How many messages queues of another broker have, None where it does not say."""
+    sizes: dict[str, int | None] = dict.fromkeys(names)
     try:
-        with app.connection_for_read() as connection, connection.channel() as channel:
-            declared: Any = channel
-            return int(declared.queue_declare(queue=name, passive=True).message_count)
-    except Exception:  # noqa: BLE001 - a broker may refuse: the other figures stay true
+        with app.connection_for_read() as connection:
+            for name in sizes:
+                sizes[name] = _size(connection, name)
+    except Exception as error:  # noqa: BLE001 - the other figures stay true
+        logger.warning("The broker does not say how long its queues are: %s", error)
+    return sizes
+
+
+def _size(connection: Any, name: str) -> int | None:
+    try:
+        with connection.channel() as channel:  # a new one: RabbitMQ closes it where there is none
+            return int(channel.queue_declare(queue=name, passive=True).message_count)
+    except connection.channel_errors:
         return None
 
 
@@ -86,8 +124,11 @@ def pause(app: FlaskCelery, name: str, *, actor: str | None = None) -> bool:
     :return: False where the queue was paused before
     :raises RecordsDisabledError: nothing is recorded
     """
-    with sources_of(app).engine.begin() as connection:
-        changed = task_queries.pause_queue(connection, name, time.time(), actor)
+    try:
+        with sources_of(app).engine.begin() as connection:
+            changed = task_queries.pause_queue(connection, name, time.time(), actor)
+    except task_queries.PausedMeanwhile:
+        changed = False
     _tell(app)
     return changed
 

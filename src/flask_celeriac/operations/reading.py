@@ -7,8 +7,8 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from .. import states
-from ..config_mask import mask
+from .. import redaction, states
+from ..records import description
 from ..records.task_record import TaskRecord
 
 if TYPE_CHECKING:
@@ -58,10 +58,11 @@ def of_message(app: FlaskCelery, message: Message) -> TaskRecord:
         root_id=root if root != message.task_id else None,
         parent_id=headers.get("parent_id"),
         group_id=headers.get("group"),
-        labels=tuple(headers.get("celeriac_labels") or ()),
-        retry_of=headers.get("celeriac_retry_of"),
-        request_id=headers.get("celeriac_request_id"),
-        trace_id=headers.get("celeriac_trace_id"),
+        labels=tuple(description.labels_in(headers)),
+        retry_of=headers.get(description.RETRY_OF),
+        schedule=headers.get(description.SCHEDULE),
+        request_id=headers.get(description.REQUEST_ID),
+        trace_id=headers.get(description.TRACE_ID),
     )
 
 
@@ -94,10 +95,7 @@ def shown(
     raw = arguments_in(text)
     if raw is None:
         return None, None
-    args, kwargs = raw
-    names = _parameters(app, name)
-    masked = [mask(value, key) for value, key in zip(args, names, strict=False)]
-    return masked + [mask(value) for value in args[len(masked) :]], mask(kwargs)
+    return redaction.shown(app, name, *raw)
 
 
 def arguments_in(text: str | None) -> tuple[list[Any], dict[str, Any]] | None:
@@ -114,16 +112,3 @@ def arguments_in(text: str | None) -> tuple[list[Any], dict[str, Any]] | None:
     if not isinstance(args, (list, tuple)) or not isinstance(kwargs, dict):
         return None
     return list(args), kwargs
-
-
-def _parameters(app: FlaskCelery, name: str | None) -> list[str]:
-    """The names of a task's positional parameters, as far as it is known here."""
-    task = app.tasks.get(name) if name else None
-    if task is None:
-        return []
-    import inspect
-
-    try:
-        return list(inspect.signature(task.run).parameters)
-    except (TypeError, ValueError):
-        return []

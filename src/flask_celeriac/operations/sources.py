@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import sqlite
 from ..errors import RecordsDisabledError, StorageError
+from ..urls import records_url
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -43,24 +44,6 @@ def sources_of(celery_app: FlaskCelery) -> Sources:
     if url is None:
         raise RecordsDisabledError
     return Sources(embedded_store(celery_app.conf), engine_for(url))
-
-
-def records_url(celery_app: FlaskCelery) -> str | None:
-    """The database with the records: that of the results, if it is ours, or the broker's file.
-
-    :return: None where there is none
-    """
-    conf: Any = celery_app.conf
-    backend = str(conf.result_backend or "")
-    if backend.startswith("celeriac+"):
-        return backend.removeprefix("celeriac+")
-    if backend.startswith("celeriac:"):
-        return backend
-    state = celery_app.celeriac
-    if state is not None and state.settings.options.database:
-        return str(state.settings.options.database)
-    url = str(conf.broker_write_url or "")
-    return url if url.startswith("celeriac:") else None
 
 
 def embedded_store(conf: Any) -> Store | None:

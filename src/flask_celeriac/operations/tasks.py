@@ -6,25 +6,23 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from celery.result import EagerResult
+
 from .. import states
 from ..broker import task_queries as queue_queries
 from ..errors import TaskStateError, UnknownTaskError, UnknownTaskNameError
-from ..records import task_queries, write_queries
-from ..records.recording import LONGEST_ARGUMENTS
+from ..records import description, gate_queries, task_queries
 from ..records.task_record import Attempt, TaskRecord
-from . import reading
+from . import outbox, reading
 from .listing import LARGEST_PAGE
 from .sources import Sources, embedded_store, sources_of
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
+
+    from celery.result import AsyncResult
 
     from ..celery_app import FlaskCelery
-#: Seconds for which ended tasks are kept, unless said otherwise: those that succeeded, and others.
-KEEP_SUCCEEDED = 7 * 86400.0
-KEEP_OTHERS = 30 * 86400.0
-#: Records deleted in one transaction.
-PRUNE_BATCH = 1000
 
 
 def show(app: FlaskCelery, task_id: str) -> TaskRecord:
@@ -33,23 +31,33 @@ def show(app: FlaskCelery, task_id: str) -> TaskRecord:
     :raises UnknownTaskError: nothing is
     :raises RecordsDisabledError: nothing is recorded
     """
+    found = _show(app, task_id)
+    if found is None and app.on_commit is not None:
+        row = outbox.find(app, task_id)
+        # It may have been published between the two.
+        found = _show(app, task_id) if row is None else outbox.as_task(app, row)
+    if found is None:
+        raise UnknownTaskError(f"There is no task {task_id!r}: {_WHY_UNKNOWN}")
+    return found
+
+
+def _show(app: FlaskCelery, task_id: str) -> TaskRecord | None:
     sources = sources_of(app)
     message = None
     # In this order: a task is recorded before it leaves the queue.
     if sources.queue is not None:
         with sources.queue.connection() as db:
             message = queue_queries.find_message(db, task_id)
-    recorded = _find_record(app, sources, task_id)
+    recorded = find_record(app, sources, task_id)
     if recorded is None:
-        if message is None:
-            raise UnknownTaskError(f"There is no task {task_id!r}: {_WHY_UNKNOWN}")
-        return reading.of_message(app, message)
+        return None if message is None else reading.of_message(app, message)
     return (
         recorded if message is None else reading.merged(reading.of_message(app, message), recorded)
     )
 
 
-def _find_record(app: FlaskCelery, sources: Sources, task_id: str) -> TaskRecord | None:
+def find_record(app: FlaskCelery, sources: Sources, task_id: str) -> TaskRecord | None:
+    """What is recorded of a task."""
     with sources.engine.connect() as connection:
         row = task_queries.find_task(connection, task_id)
     if row is None:
@@ -95,10 +103,25 @@ def start(
     kwargs: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> str:
+    """Send a task by its name; parameters and errors as of :func:`send`.
+
+    :return: its id
+    """
+    return str(send(app, name, args, kwargs, **options).id)
+
+
+def send(
+    app: FlaskCelery,
+    name: str,
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> AsyncResult[Any]:
     """Send a task by its name.
 
-    :param options: as ``apply_async`` takes them: ``queue``, ``countdown``, ``priority``, ...
-    :return: its id
+    :param options: as ``apply_async`` takes them: ``queue``, ``countdown``, ``labels``, ...
+    :return: Celery's result of it, which has ended already where tasks are run at once
+        (``task_always_eager``)
     :raises UnknownTaskNameError: the application has no such task
     :raises TypeError: it does not take such arguments
     """
@@ -109,7 +132,26 @@ def start(
         close = difflib.get_close_matches(name, app.tasks, n=1)
         hint = f"did you mean {close[0]!r}?" if close else "import the module that declares it"
         raise UnknownTaskNameError(f"There is no task called {name!r}: {hint}")
-    return str(task.apply_async(tuple(args), dict(kwargs or {}), **options).id)
+    return task.apply_async(tuple(args), dict(kwargs or {}), **options)
+
+
+def run_at_once(app: FlaskCelery, result: AsyncResult[Any]) -> TaskRecord | None:
+    """What became of a task that was run instead of being sent, None where it was sent.
+
+    Nothing is recorded of such a task.
+    """
+    if not isinstance(result, EagerResult):
+        return None
+    now = time.time()
+    found = TaskRecord(
+        result.id, states.of_celery(result.state), now, result.state, result.name, attempts=1
+    )
+    ended = replace(found, started=now, finished=now) if found.ended else found
+    if result.successful():
+        return replace(ended, result=result.result)
+    traceback = None if result.traceback is None else str(result.traceback)
+    error = description.of_error(result.name, result.result, traceback)
+    return replace(ended, traceback=traceback, **error)
 
 
 def retry(
@@ -125,7 +167,8 @@ def retry(
     :param kwargs: other keyword arguments than it had
     :return: the id of the new task, whose ``retry_of`` is the old one's
     :raises UnknownTaskError: there is no such task
-    :raises TaskStateError: it has not ended, or its arguments are not kept and none are given
+    :raises TaskStateError: it has not ended, its arguments are not kept and none are given, or it
+        does not take them
     """
     task = show(app, task_id)
     if not task.ended:
@@ -144,21 +187,31 @@ def retry(
         old_args, old_kwargs = kept or ([], {})
         args = old_args if args is None else args
         kwargs = old_kwargs if kwargs is None else kwargs
-    headers: dict[str, Any] = {"celeriac_retry_of": task_id}
+    headers: dict[str, Any] = {description.RETRY_OF: task_id}
     if task.labels:
-        headers["celeriac_labels"] = list(task.labels)
+        headers[description.LABELS] = list(task.labels)
     options: dict[str, Any] = {"headers": headers}
     if task.queue is not None:
         options["queue"] = task.queue
     if task.priority:
         options["priority"] = task.priority
-    return start(app, task.name, args, kwargs, **options)
+    try:
+        return start(app, task.name, args, kwargs, **options)
+    except TypeError as error:
+        raise TaskStateError(
+            f"Task {task_id} cannot be sent again with these arguments, which {task.name} does not"
+            f" take: {error}"
+        ) from error
 
 
 def _kept_arguments(app: FlaskCelery, task_id: str) -> tuple[list[Any], dict[str, Any]] | None:
     with sources_of(app).engine.connect() as connection:
         row = task_queries.find_task(connection, task_id)
-    return None if row is None else reading.arguments_in(row.arguments)
+        letter = gate_queries.find_letter(connection, task_id)
+    kept = None if row is None else reading.arguments_in(row.arguments)
+    if kept is None and letter is not None and letter.content_type == "application/json":
+        return reading.arguments_in(letter.body)  # the whole of it, however long
+    return kept
 
 
 def revoke(app: FlaskCelery, task_id: str, *, terminate: bool = False) -> None:
@@ -175,29 +228,8 @@ def revoke(app: FlaskCelery, task_id: str, *, terminate: bool = False) -> None:
         raise TaskStateError(
             f"Task {task_id} is running: revoke it with terminate to stop it, or wait for its end"
         )
-    if task.state != states.RUNNING:  # else the worker that stops it records that
-        # Before workers hear of it: they record it too, and know no more than its id.
-        _record_revoked(app, sources_of(app), task)
     app.control.revoke(task_id, terminate=terminate)
-
-
-def _record_revoked(app: FlaskCelery, sources: Sources, task: TaskRecord) -> None:
-    now = time.time()
-    known = ("name", "queue", "priority", "created", "root_id", "parent_id", "group_id", "retry_of")
-    values = {name: getattr(task, name) for name in known}
-    ended = {"state": states.REVOKED, "status": "REVOKED", "finished": now, "updated": now}
-    if sources.queue is not None:
-        # With the message go the arguments, which somebody may want to send again.
-        with sources.queue.connection() as db:
-            message = queue_queries.find_message(db, task.id)
-        body = None if message is None else message.body
-        if isinstance(body, str) and len(body) <= LONGEST_ARGUMENTS:
-            values["arguments"] = body
-    with sources.engine.begin() as connection:
-        write_queries.write(connection, {"task_id": task.id, **values, **ended})
-    if sources.queue is not None:
-        with sources.queue.transaction() as db:
-            queue_queries.remove(db, task.id)
+    outbox.take_back(app, task_id)
 
 
 def discard(app: FlaskCelery, task_id: str) -> None:
@@ -213,66 +245,6 @@ def discard(app: FlaskCelery, task_id: str) -> None:
         raise TaskStateError(f"Task {task_id} is {task.state}: revoke it before it is discarded")
 
 
-def wait(app: FlaskCelery, task_id: str, timeout: float) -> TaskRecord:
-    """A task when it has ended, or as it is when the time is over.
-
-    :param timeout: seconds
-    :raises UnknownTaskError: there is no such task
-    """
-    from celery.exceptions import TimeoutError as TooLate
-
-    task = show(app, task_id)
-    if task.ended or timeout <= 0:
-        return task
-    try:
-        app.AsyncResult(task_id).get(timeout=timeout, propagate=False)
-    except TooLate:
-        return show(app, task_id)
-    # The message of a task that failed is there for a moment still.
-    recorded = _find_record(app, sources_of(app), task_id)
-    return recorded if recorded is not None and recorded.ended else show(app, task_id)
-
-
-def prune(
-    app: FlaskCelery,
-    *,
-    keep_succeeded: float | None = KEEP_SUCCEEDED,
-    keep_others: float | None = KEEP_OTHERS,
-    pause: float = 0.0,
-) -> int:
-    """Delete the records of tasks that ended long ago, some at a time.
-
-    :param keep_succeeded: seconds since their end, for tasks that succeeded; None for ever
-    :param keep_others: the same for the others
-    :param pause: seconds between two batches, for others who write there
-    :return: how many were deleted
-    """
-    deleted = 0
-    for gone in prune_in_batches(app, keep_succeeded, keep_others):
-        deleted += gone
-        time.sleep(pause)
-    return deleted
-
-
-def prune_in_batches(
-    app: FlaskCelery, keep_succeeded: float | None, keep_others: float | None
-) -> Generator[int, None, None]:
-    """:func:`prune`, one transaction after the other, each when the next is asked for.
-
-    :return: how many records each deleted
-    """
-    engine = sources_of(app).engine
-    now = time.time()
-    for state in states.ENDED:
-        keep = keep_succeeded if state == states.SUCCEEDED else keep_others
-        gone = 0 if keep is None else PRUNE_BATCH
-        while gone == PRUNE_BATCH and keep is not None:
-            with engine.begin() as connection:
-                gone = task_queries.prune(connection, state, now - keep, PRUNE_BATCH)
-            if gone:
-                yield gone
-
-
 def is_unknown(app: FlaskCelery, task_id: str) -> bool:
     """Whether it is certain that a task is neither queued nor running nor recorded.
 
@@ -286,8 +258,15 @@ def is_unknown(app: FlaskCelery, task_id: str) -> bool:
     backend = app.backend
     if not isinstance(backend, Backend) or not _leave_traces(app):
         return False
-    # In this order: a task is recorded before it leaves the queue.
-    return in_queue(store.file, task_id) is False and not backend.has_record(task_id)
+
+    def is_nowhere() -> bool:
+        # In this order: a task is recorded before it leaves the queue.
+        return in_queue(store.file, task_id) is False and not backend.has_record(task_id)
+
+    if not is_nowhere():
+        return False
+    # It may have been published between the two.
+    return app.on_commit is None or (outbox.find(app, task_id) is None and is_nowhere())
 
 
 def _leave_traces(app: FlaskCelery) -> bool:

@@ -6,17 +6,20 @@ all watched tasks in one query a tick, and reads those that have another than be
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, ref
 
 from .. import fork_gate, states
 from ..broker import task_queries as queue_queries
 from ..errors import UnknownTaskError
 from ..records import task_queries
+from ..records.task_record import as_json
 from .sources import sources_of
 from .tasks import show
 
@@ -45,6 +48,19 @@ class Change:
 
     version: str
     task: TaskRecord | None
+
+    @cached_property
+    def text(self) -> str:
+        """The task in JSON, made once for all who watch."""
+        return "null" if self.task is None else as_text(as_json(self.task))
+
+
+def as_text(data: Any) -> str:
+    """Data in JSON that browsers read: they know neither NaN nor Infinity, which Python writes."""
+    text = json.dumps(data, default=str, skipkeys=True)
+    if "NaN" in text or "Infinity" in text:
+        text = json.dumps(json.loads(text, parse_constant=lambda _: None))
+    return text
 
 
 class Watch:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from .. import states
+from .. import limits, states
 from ..broker import task_queries as queue_queries
 from ..records import task_queries
 from ..records.task_record import TaskRecord, iso
+from . import outbox
 from .listing import COUNT_CAP
 from .sources import Sources, sources_of
 from .tasks import show
@@ -23,7 +25,7 @@ class Reason:
     """One reason why a task has not been begun.
 
     :param code: one word for programs: ``ended``, ``running``, ``eta``, ``retrying``, ``paused``,
-        ``no_worker``, ``unknown_name``, ``rate_limit``, ``ahead``, ``next``
+        ``outbox``, ``no_worker``, ``unknown_name``, ``limit``, ``rate_limit``, ``ahead``, ``next``
     :param text: a sentence for people, with the remedy where there is one
     """
 
@@ -43,8 +45,10 @@ def why(app: FlaskCelery, task_id: str) -> list[Reason]:
     if task.state == states.RUNNING:
         return [Reason("running", f"It does not wait: {task.worker or 'a worker'} runs it.")]
     sources = sources_of(app)
-    reasons = []
-    if task.state == states.SCHEDULED:
+    reasons = _in_outbox(app, task) or _put_off(app, sources, task)
+    if reasons:
+        pass  # and its time is only when it asks again
+    elif task.state == states.SCHEDULED:
         reasons.append(Reason("eta", f"Its time has not come: it may run from {iso(task.eta)} on."))
     elif task.state == states.RETRYING:
         reasons.append(
@@ -55,6 +59,38 @@ def why(app: FlaskCelery, task_id: str) -> list[Reason]:
     reasons += paused or _workers(task, list_workers(app))
     reasons += _limited(app, task)
     return reasons + _others(sources, task, alone=not reasons)
+
+
+def _put_off(app: FlaskCelery, sources: Sources, task: TaskRecord) -> list[Reason]:
+    """The limit over all workers that did not let it begin."""
+    known: Any = app.tasks.get(task.name) if task.name else None
+    if known is None or not getattr(known, "limited", False):
+        return []
+    limit: Any = known.concurrency
+    key = None if limit is None else app.ledger.in_line(task.id)
+    if limit is not None and key is not None:
+        text = f"{app.ledger.slots_taken(key)} of {limit.at_once} run"
+        return [Reason("limit", f"It waits for a place in its concurrency limit: {text}.")]
+    if known.rate is None or task.state not in (states.SCHEDULED, states.RETRYING):
+        return []
+    if sources.queue is not None:
+        with sources.queue.connection() as db:
+            message = queue_queries.find_message(db, task.id)
+        if message is None or f'"{limits.PERMIT}"' not in message.envelope:
+            return []
+    until = f"until {iso(task.eta)}"
+    return [Reason("limit", f"It waits for its rate limit of {known.rate.limit}, {until}.")]
+
+
+def _in_outbox(app: FlaskCelery, task: TaskRecord) -> list[Reason]:
+    row = None if app.on_commit is None else outbox.find(app, task.id)
+    if row is None:
+        return []
+    waited = max(0, round(time.time() - row.created))
+    why = f"the last attempt to send it said: {row.error}" if row.error else (
+        "a worker or `flask celery relay` sends it, unless whoever wrote it is about to"
+    )  # fmt: skip
+    return [Reason("outbox", f"It waits in the outbox, written {waited} s ago: {why}.")]
 
 
 def _paused(sources: Sources, task: TaskRecord) -> list[Reason]:

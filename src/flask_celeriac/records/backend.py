@@ -13,12 +13,13 @@ from celery import states
 from celery.backends import base
 from kombu.utils.json import loads
 
-from .. import sqlite
+from .. import capturing, sqlite
 from ..backlog import backlog_at
 from ..doorbell import Ringer
 from ..errors import RecordsUnavailableError, StorageError, StorageUnavailableError
-from . import chords, queries
+from . import chords, description, queries
 from .chords import Chords
+from .ends import Ends, Successes
 from .fence import Fence
 from .recording import Recording
 from .unreadable import UnreadableError
@@ -58,6 +59,7 @@ class Backend(Recording, Waiting, BaseBackend):  # type: ignore[misc]
         self._file = sqlite.file_at(sqlite.path_of(self.url)) if self.embedded else None
         self._chords = Chords(self)
         self._fence = Fence(app, self._file)
+        self._ends, self._successes = Ends(self, self._fence), Successes(self, self._fence)
         self._ringer = Ringer(self._file.beside("waiters")) if self._file else None
         self._backlog = backlog_at(self._file.path) if self._file else None
 
@@ -77,10 +79,10 @@ class Backend(Recording, Waiting, BaseBackend):  # type: ignore[misc]
 
     # Finding
 
-    def ring(self, task_id: str) -> None:
-        """Wake whoever waits for a task."""
+    def ring(self, *task_ids: str) -> None:
+        """Wake whoever waits for tasks."""
         if self._ringer is not None:
-            self._ringer.ring(bell_name(task_id))
+            self._ringer.ring_those([bell_name(task_id) for task_id in task_ids])
 
     def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:
         with self._readable():
@@ -211,10 +213,14 @@ class Backend(Recording, Waiting, BaseBackend):  # type: ignore[misc]
     def apply_chord(self, header_result_args: Any, body: Any, **_: Any) -> None:
         """Celery is about to send the members of a chord."""
         self.ensure_chords_allowed()
+        if capturing.note_chord(header_result_args[0], header_result_args[1]):
+            return
         self._ensure_retryable(self._chords.begin, header_result_args[0], header_result_args[1])
 
     def set_chord_size(self, group_id: str, chord_size: int) -> None:
         """Celery has counted the members of a chord."""
+        if capturing.note_size(group_id, chord_size):
+            return
         self._ensure_retryable(self._chords.resize, group_id, size=chord_size)
 
     def add_to_chord(self, chord_id: str, result: Any) -> None:
@@ -224,6 +230,8 @@ class Backend(Recording, Waiting, BaseBackend):  # type: ignore[misc]
     def on_chord_part_return(self, request: Any, state: str, result: Any, **_: Any) -> None:
         """A member of a chord has ended."""
         if self._fence.is_lost(self._fence.claim_of(request), request.id):
+            return
+        if getattr(request, description.SUPERSEDED, False):
             return
 
         def stored() -> str:

@@ -8,20 +8,42 @@ import re
 from datetime import datetime, timezone
 from typing import Any
 
+from ..config_mask import mask
+
 #: Message headers of ours.
 LABELS = "celeriac_labels"
 RETRY_OF = "celeriac_retry_of"
 REQUEST_ID = "celeriac_request_id"
 TRACE_ID = "celeriac_trace_id"
 SCHEDULE = "celeriac_schedule"
+#: Those that say something of the task which its record keeps.
+OURS = frozenset((LABELS, RETRY_OF, REQUEST_ID, TRACE_ID, SCHEDULE))
+#: How many runs of the task were cut off by the death of their process, as the broker counts.
+CRASHES = "celeriac_crashes"
 
 #: The attribute of a request that says when its task's body began, in seconds since the epoch.
 STARTED = "celeriac_started"
+#: The attribute of a request that tells its run from others of its task, where the queue does not.
+RUN = "celeriac_run"
+#: The attribute of a request whose run does not count any more, as another one has begun.
+SUPERSEDED = "celeriac_superseded"
 #: The attribute of a request with what its task said of its progress, by the record's columns.
 PROGRESS = "celeriac_progress"
 
+#: Characters of a task's arguments that are kept with its record.
+LONGEST_ARGUMENTS = 65_536
+#: Characters that are kept of the id of a request, a trace or a schedule, and of all labels.
+LONGEST_ID = 255
+LONGEST_TRACE = 64
+LONGEST_LABELS = 500
 _LONGEST_MESSAGE = 500
 _LONGEST_TYPE = 255
+_COLUMNS = (
+    ("retry_of", RETRY_OF, LONGEST_ID),
+    ("schedule", SCHEDULE, LONGEST_ID),
+    ("request_id", REQUEST_ID, LONGEST_ID),
+    ("trace_id", TRACE_ID, LONGEST_TRACE),
+)
 _PLACE = re.compile(r'File "([^"]+)", line \d+, in (\S+)')
 
 
@@ -48,19 +70,35 @@ def of_request(request: Any) -> dict[str, Any]:
     headers = request.headers
     if headers:
         values.update(of_headers(headers))
-    values.update(request.__dict__.get(PROGRESS, ()))
+    inner = request.__dict__
+    if RUN in inner:
+        values["run"] = inner[RUN]
+    values.update(inner.get(PROGRESS, ()))
     return values
 
 
 def of_headers(headers: dict[str, Any]) -> dict[str, Any]:
-    """What our own headers of a message say."""
-    names = (("retry_of", RETRY_OF), ("schedule", SCHEDULE), ("request_id", REQUEST_ID))
-    values = {
-        column: headers[key] for column, key in (*names, ("trace_id", TRACE_ID)) if headers.get(key)
+    """What our own headers of a message say; whatever else they hold, somebody else wrote it."""
+    values: dict[str, Any] = {
+        column: str(headers[key])[:longest] for column, key, longest in _COLUMNS if headers.get(key)
     }
-    if headers.get(LABELS):
-        values["labels"] = json.dumps(list(headers[LABELS]))
+    labels = labels_in(headers)
+    if labels:
+        text = labels_as_text(labels)
+        if len(text) <= LONGEST_LABELS:
+            values["labels"] = text
     return values
+
+
+def labels_in(headers: Any) -> list[str]:
+    """The labels in the headers of a message."""
+    found = headers.get(LABELS)
+    return [each for each in found if isinstance(each, str)] if isinstance(found, list) else []
+
+
+def labels_as_text(labels: list[str]) -> str:
+    """Labels as they are kept, and searched for."""
+    return json.dumps(labels, ensure_ascii=False)
 
 
 def of_error(name: str | None, result: Any, traceback: str | None) -> dict[str, Any]:
@@ -75,10 +113,17 @@ def of_error(name: str | None, result: Any, traceback: str | None) -> dict[str, 
     else:
         kind, said = type(result).__name__, result
     return {
-        "error_type": kind[:_LONGEST_TYPE],
-        "error_message": str(said)[:_LONGEST_MESSAGE],
+        "error_type": storable(kind[:_LONGEST_TYPE]),
+        "error_message": mask(storable(str(said)[: 8 * _LONGEST_MESSAGE]))[:_LONGEST_MESSAGE],
         "error_fingerprint": fingerprint(name, kind, traceback),
     }
+
+
+def storable(text: str) -> str:
+    """A text that every database takes: PostgreSQL has no NUL, none has half a character."""
+    if text.isascii() and "\0" not in text:
+        return text
+    return text.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()
 
 
 def fingerprint(name: str | None, kind: str, traceback: str | None) -> str:

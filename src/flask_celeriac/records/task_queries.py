@@ -21,10 +21,12 @@ from sqlalchemy import (
     insert,
     or_,
     select,
+    tuple_,
 )
+from sqlalchemy.exc import IntegrityError
 
 from .. import states
-from ..tables import attempt, pause, record
+from ..tables import attempt, audit, dead_letter, idempotency, pause, record
 
 if TYPE_CHECKING:
     from .task_record import Attempt, Filter
@@ -33,7 +35,13 @@ if TYPE_CHECKING:
 SCAN = 5_000
 #: And for a count.
 COUNT_SCAN = 10_000
+#: Tasks that wait, among which the first of each queue is looked for.
+OLDEST = 2_000
 
+#: What :func:`pause_queue` raises where another was faster by a moment.
+PausedMeanwhile = IntegrityError
+#: The state of an attempt that was cut off by the death of its process.
+LOST = "lost"
 #: What a list shows; the long texts are for a single task.
 _LONG = {"result", "traceback", "children", "details"}
 _LISTED = [column for column in record.c if column.name not in _LONG]
@@ -164,10 +172,14 @@ def _conditions(
     c = record.c
     parts, rest = _parts_and_rest(chosen)
     if chosen.label is not None:
-        rest.append(c.labels.contains(dumps(chosen.label), autoescape=True))
+        text = dumps(chosen.label, ensure_ascii=False)
+        rest.append(c.labels.contains(text, autoescape=True))
     if chosen.text:
         fields = (c.arguments, c.name, c.error_type, c.error_message)
-        rest.append(or_(*(field.icontains(chosen.text, autoescape=True) for field in fields)))
+        places = [field.icontains(chosen.text, autoescape=True) for field in fields]
+        escaped = chosen.spellings[1:]
+        places += [c.arguments.icontains(each, autoescape=True) for each in escaped]
+        rest.append(or_(*places))
     during: list[ColumnElement[bool]] = []
     if after is not None:
         during.append(c.created <= after.created if after.task_id else c.created < after.created)
@@ -209,10 +221,42 @@ def attempts_of(connection: Connection, task_id: str) -> list[Row[Any]]:
 
 
 def add_attempt(connection: Connection, task_id: str, ended: Attempt) -> None:
-    """Note an attempt that did not end its task, once."""
-    mine = and_(attempt.c.task_id == task_id, attempt.c.number == ended.number)
+    """Note an attempt that did not end its task, once.
+
+    :param ended: its ``number`` without those that were lost, which count here
+    """
+    number = ended.number + _lost(connection, task_id)
+    mine = and_(attempt.c.task_id == task_id, attempt.c.number == number)
     connection.execute(delete(attempt).where(mine))
-    connection.execute(insert(attempt).values(task_id=task_id, **vars(ended)))
+    values = {**vars(ended), "number": number}
+    connection.execute(insert(attempt).values(task_id=task_id, **values))
+
+
+def add_lost_attempt(connection: Connection, task_id: str, number: int, *, certain: bool) -> None:
+    """Note that a run was cut off, with what the record says of it until the next one is recorded.
+
+    :param number: of the attempt, without those that were lost
+    :param certain: it was; if not, it was if the record says that a worker is at it
+    """
+    c = record.c
+    running = select(c.worker, c.started).where(c.task_id == task_id, c.state == states.RUNNING)
+    row = connection.execute(running).first()
+    if row is None and not certain:
+        return
+    values = {
+        "task_id": task_id,
+        "number": number + _lost(connection, task_id),
+        "state": LOST,
+        "worker": None if row is None else row.worker,
+        "started": None if row is None else row.started,
+        "error_message": "Its process died.",
+    }
+    connection.execute(insert(attempt).values(values))
+
+
+def _lost(connection: Connection, task_id: str) -> int:
+    lost = and_(attempt.c.task_id == task_id, attempt.c.state == LOST)
+    return connection.execute(select(func.count()).select_from(attempt).where(lost)).scalar_one()
 
 
 def tasks_of_workflow(connection: Connection, root_id: str, limit: int) -> list[Row[Any]]:
@@ -226,8 +270,15 @@ def delete_task(connection: Connection, task_id: str) -> bool:
     mine = and_(record.c.task_id == task_id, record.c.state.in_(states.ENDED))
     if not connection.execute(delete(record).where(mine)).rowcount:
         return False
-    connection.execute(delete(attempt).where(attempt.c.task_id == task_id))
+    for table in (attempt, dead_letter):
+        connection.execute(delete(table).where(table.c.task_id == task_id))
     return True
+
+
+def delete_unsent(connection: Connection, task_id: str) -> None:
+    """Forget a task that has not begun, and never will."""
+    waiting = record.c.state.in_((states.QUEUED, states.SCHEDULED))
+    connection.execute(delete(record).where(and_(record.c.task_id == task_id, waiting)))
 
 
 def prune(connection: Connection, state: str, before: float, batch: int) -> int:
@@ -235,31 +286,58 @@ def prune(connection: Connection, state: str, before: float, batch: int) -> int:
 
     :return: how many.
     """
-    # None ended before it was made: this is what the index of the states knows.
-    old = (
-        select(record.c.id, record.c.task_id)
-        .where(record.c.state == state, record.c.created < before, record.c.updated < before)
-        .order_by(record.c.created)
-        .limit(batch)
-    )
-    rows = connection.execute(old).all()
+    old = _old(state, before, record.c.id, record.c.task_id).order_by(record.c.created)
+    rows = connection.execute(old.limit(batch)).all()
     if rows:
         connection.execute(delete(record).where(record.c.id.in_([row.id for row in rows])))
         ids = [row.task_id for row in rows]
-        connection.execute(delete(attempt).where(attempt.c.task_id.in_(ids)))
+        for table in (attempt, dead_letter) if state == states.DEAD else (attempt,):
+            connection.execute(delete(table).where(table.c.task_id.in_(ids)))
     return len(rows)
 
 
-def queues_of_open_tasks(connection: Connection) -> list[tuple[str, int, float]]:
-    """The queues of recorded tasks that wait: name, how many, when the first was sent."""
-    waiting = record.c.state.in_((states.QUEUED, states.RETRYING))
-    found: Any = (
-        select(record.c.queue, func.count(), func.min(record.c.created))
-        .where(waiting, record.c.queue.is_not(None))
-        .group_by(record.c.queue)
-    )
-    rows: Any = connection.execute(found)
-    return [(str(queue), int(count), float(first)) for queue, count, first in rows]
+def count_prunable(connection: Connection, state: str, before: float, most: int) -> int:
+    """How many records :func:`prune` would delete of this state, counting no further than that."""
+    old = _old(state, before, record.c.id).limit(most)
+    return connection.execute(select(func.count()).select_from(old.subquery())).scalar_one()
+
+
+def _old(state: str, before: float, *columns: ColumnElement[Any]) -> Select[Any]:
+    # None ended before it was made: this is what the index of the states knows.
+    ended = (record.c.state == state, record.c.created < before, record.c.updated < before)
+    return select(*columns).where(*ended)
+
+
+def prune_audit(connection: Connection, before: float, batch: int) -> int:
+    """Delete up to ``batch`` notes of changes that were made before a moment; how many."""
+    old = select(audit.c.id).where(audit.c.at < before).order_by(audit.c.at).limit(batch)
+    ids = connection.execute(old).scalars().all()
+    if ids:
+        connection.execute(delete(audit).where(audit.c.id.in_(ids)))
+    return len(ids)
+
+
+def prune_keys(connection: Connection, before: float, batch: int) -> int:
+    """Delete up to ``batch`` keys of requests that came before a moment; how many."""
+    c = idempotency.c
+    old = select(c.scope, c.key).where(c.created < before).order_by(c.created).limit(batch)
+    keys = connection.execute(old).all()
+    if keys:
+        # A key that somebody took anew meanwhile stays.
+        mine = and_(tuple_(c.scope, c.key).in_([tuple(row) for row in keys]), c.created < before)
+        connection.execute(delete(idempotency).where(mine))
+    return len(keys)
+
+
+def oldest_waiting(connection: Connection) -> dict[str, float]:
+    """When the first task that waits in each queue was sent, of the :data:`OLDEST` oldest ones."""
+    queued: list[ColumnElement[bool]] = [record.c.state == states.QUEUED]
+    part = _Part(queued, "celeriac_record_state")
+    oldest = _along(part, [record.c.queue, record.c.created]).order_by(record.c.created)
+    few = oldest.limit(OLDEST).subquery()
+    found = select(few.c.queue, func.min(few.c.created)).where(few.c.queue.is_not(None))
+    rows: Any = connection.execute(found.group_by(few.c.queue))
+    return {str(queue): float(first) for queue, first in rows}
 
 
 def paused(connection: Connection) -> dict[str, float]:
@@ -268,7 +346,10 @@ def paused(connection: Connection) -> dict[str, float]:
 
 
 def pause_queue(connection: Connection, queue: str, now: float, actor: str | None) -> bool:
-    """Note that nothing is to be taken from a queue; False where that was so."""
+    """Note that nothing is to be taken from a queue; False where that was so.
+
+    :raises PausedMeanwhile: somebody else does the same just now.
+    """
     if connection.execute(select(pause.c.queue).where(pause.c.queue == queue)).first():
         return False
     connection.execute(insert(pause).values(queue=queue, since=now, actor=actor))

@@ -59,7 +59,7 @@ class Waiting:
         :raises celery.exceptions.TimeoutError: when it did not end in time.
         """
         self._ensure_not_eager()
-        bell = self._bell(task_id)
+        bell = self.bell(task_id)
         began = time.monotonic()
         pause, warned = POLLING, False
         try:
@@ -118,7 +118,7 @@ class Waiting:
                     on_interval()
                 time.sleep(min(interval, FALLBACK / 10))
 
-    def _bell(self, task_id: str) -> Bell | None:
+    def bell(self, task_id: str) -> Bell | None:
         """A bell under the task's name, for whoever stores its result to ring."""
         if self._ringer is None or not AVAILABLE:
             return None

@@ -9,7 +9,7 @@ from celery import signals
 from celery.app import default_app
 
 from .. import celery_app
-from . import patient, sessions
+from . import ends, entries, patient, sessions
 
 if TYPE_CHECKING:
     from celery.local import Proxy
@@ -20,9 +20,12 @@ _inherited: list[object] = []
 
 
 def install() -> None:
-    """Have Celery call :func:`on_process_init` in every new process of a worker's pool."""
+    """Have Celery call :func:`on_process_init` in every new process of a worker's pool, and more
+    where beat begins.
+    """
     signals.worker_process_init.connect(on_process_init, dispatch_uid=__name__)
     signals.beat_init.connect(patient.on_beat_init, dispatch_uid=patient.__name__)
+    signals.beat_init.connect(entries.on_beat_init, dispatch_uid=entries.__name__)
 
 
 def on_process_init(**_: Any) -> None:
@@ -36,6 +39,7 @@ def on_process_init(**_: Any) -> None:
     if isinstance(working, celery_app.FlaskCelery):
         working.set_current()
         working.set_default()
+        ends.listen(working)  # a process that was started fresh does not yet
 
 
 def _leave_connections(app: celery_app.FlaskCelery) -> None:

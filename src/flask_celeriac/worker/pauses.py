@@ -7,7 +7,7 @@ from typing import Any
 
 from celery import bootsteps
 
-from ..operations.sources import records_url
+from ..urls import records_url
 
 #: Seconds between two looks; a worker that is told looks at once.
 INTERVAL = 5.0
@@ -21,12 +21,7 @@ class Pauses(bootsteps.StartStopStep):
     .. versionadded:: 0.1
     """
 
-    # After all that forks: a process that is forked later finds the file in use by its parent.
-    requires = (
-        "celery.worker.components:Timer",
-        "celery.worker.components:Pool",
-        "celery.worker.components:Beat",
-    )
+    requires = ("celery.worker.components:Timer",)
 
     def __init__(self, worker: Any, **kwargs: Any) -> None:
         super().__init__(worker, **kwargs)

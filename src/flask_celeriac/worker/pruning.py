@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from celery import bootsteps
 
-from ..operations import sources, tasks
+from ..operations import pruning
+from ..operations.pruning import DAY
+from ..urls import records_url
 
 if TYPE_CHECKING:
     from ..celery_app import FlaskCelery
@@ -21,7 +23,6 @@ INTERVAL = 3600.0
 FIRST = 600.0
 #: Seconds between two batches, for the tasks that write there.
 PAUSE = 0.5
-DAY = 86400.0
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ class Pruning(bootsteps.StartStopStep):
 
     def start(self, parent: Any) -> None:
         """Begin, where anything is recorded and not kept for ever."""
-        if sources.records_url(parent.app) is None or not any(kept(parent.app)):
+        if records_url(parent.app) is None:
             return
         self._over.clear()
         self._thread = threading.Thread(
@@ -72,18 +73,46 @@ def kept(app: FlaskCelery) -> tuple[float | None, float | None]:
     return succeeded or None, others or None
 
 
+def kept_audit(app: FlaskCelery) -> float | None:
+    """Seconds for which it is known who changed what through the API; None for ever."""
+    if app.celeriac is None:
+        return None
+    return app.celeriac.settings.options.keep_audit * DAY or None
+
+
 def prune(app: FlaskCelery, over: threading.Event) -> int:
     """One round; how many records it deleted. Whatever the database says, the worker goes on."""
     succeeded, others = kept(app)
     deleted = 0
     try:
-        with closing(tasks.prune_in_batches(app, succeeded, others)) as batches:
+        with closing(pruning.prune_in_batches(app, succeeded, others)) as batches:
             for gone in batches:
                 deleted += gone
                 if over.wait(PAUSE):
                     break
+        with closing(pruning.prune_marks_in_batches(app, kept_audit(app))) as batches:
+            for _ in batches:
+                if over.wait(PAUSE):
+                    break
     except Exception as error:  # noqa: BLE001 - it is tried again in an hour
         logger.warning("Old records cannot be deleted, trying again later: %s", error)
+    forget(app)
     if deleted:
         logger.info("Deleted %d records of tasks that ended long ago", deleted)
     return deleted
+
+
+def counts(app: FlaskCelery) -> bool:
+    """Whether a task is unique or has a limit."""
+    tasks = app.tasks.values()
+    return any(getattr(task, "unique", None) or getattr(task, "limited", False) for task in tasks)
+
+
+def forget(app: FlaskCelery) -> None:
+    """Delete the keys, places and moments of unique tasks and limits that say nothing any more."""
+    if not counts(app):
+        return
+    try:
+        app.ledger.forget()
+    except Exception as error:  # noqa: BLE001 - it is tried again in an hour
+        logger.warning("What limits have counted cannot be deleted, trying again: %s", error)

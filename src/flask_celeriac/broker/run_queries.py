@@ -1,0 +1,44 @@
+"""The SQL that counts the runs of a message that were cut off. No function commits.
+
+``starts`` counts runs that were begun and have not come to an end: all but the first when they
+begin, which is cheap where a message was claimed before; the first when its process has died.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import apsw
+
+
+def count_start(db: apsw.Connection, message: int, claim: int) -> bool:
+    """Count a run of a message that was claimed before; False if the claim was taken away."""
+    db.execute(
+        "UPDATE message SET starts = starts + 1 WHERE id = ? AND claim = ?", (message, claim)
+    )
+    return db.changes() > 0
+
+
+def starts(db: apsw.Connection, message: int) -> int:
+    """How many runs of a message were begun and cut off."""
+    row = db.execute("SELECT starts FROM message WHERE id = ?", (message,)).fetchone()
+    return int(row[0]) if row else 0
+
+
+def note(
+    db: apsw.Connection,
+    crashed: set[tuple[int, int]],
+    stopped: set[tuple[int, int]],
+    released: Iterable[tuple[int, int]],
+) -> None:
+    """Count the runs of messages that are about to be released.
+
+    :param crashed: their process has died, so that the first run counts, too
+    :param stopped: their run was stopped for another one to begin, so that it does not count
+    """
+    if crashed or stopped:
+        sql = "UPDATE message SET starts = {} WHERE id = ? AND claim = ?"
+        db.executemany(sql.format("max(starts, 1)"), crashed.intersection(released))
+        db.executemany(sql.format("max(starts - 1, 0)"), stopped.intersection(released))

@@ -1,0 +1,1 @@
+"""Messages kept in the application's own database until its transaction has been committed."""

@@ -1,0 +1,113 @@
+"""What others than the task itself are told of its arguments.
+
+Two kinds of others. Who reads records (the API and the command line, which ask who it is) is told
+the values, without what looks like a secret or is named in the task's ``redact``. Who reads logs,
+events, ``inspect`` or the headers of messages is told of what kind the values are, and with
+``CELERIAC_SHOW_ARGUMENTS`` what records show.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from celery.utils.saferepr import saferepr
+
+from .config_mask import HIDDEN, mask
+
+if TYPE_CHECKING:
+    from .celery_app import FlaskCelery
+
+#: Characters that are told of arguments, Celery's own limit.
+_LONGEST = 1024
+#: Arguments whose kinds are told.
+_MANY = 8
+
+logger = logging.getLogger(__name__)
+
+
+def told(
+    app: FlaskCelery, name: str | None, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> tuple[str, str]:
+    """What logs and events say of arguments: ``argsrepr`` and ``kwargsrepr`` of a message."""
+    if not app.policy.show_arguments:
+        return kinds_of(args), kinds_of_named(kwargs)
+    shown_args, shown_kwargs = shown(app, name, list(args), dict(kwargs))
+    levels = app.conf.task_repr_maxlevels
+    values = tuple(shown_args) if isinstance(args, tuple) else shown_args
+    return saferepr(values, _LONGEST, levels), saferepr(shown_kwargs, _LONGEST, levels)
+
+
+def listed(
+    app: FlaskCelery, name: str | None, args: list[Any], kwargs: dict[str, Any]
+) -> tuple[list[Any], dict[str, Any]]:
+    """The same for programs: a list and a mapping."""
+    if app.policy.show_arguments:
+        return shown(app, name, args, kwargs)
+    return [_kind(value) for value in args], {key: _kind(kwargs[key]) for key in kwargs}
+
+
+def _kind(value: Any) -> str:
+    return f"<{type(value).__name__}>"
+
+
+def kinds_of(args: Sequence[Any]) -> str:
+    """Of what kind positional arguments are, such as ``(<int>, <str>)``."""
+    parts = [_kind(value) for value in args[:_MANY]]
+    if len(args) > _MANY:
+        parts.append("...")
+    return f"({parts[0]},)" if len(parts) == 1 else f"({', '.join(parts)})"
+
+
+def kinds_of_named(kwargs: Mapping[str, Any]) -> str:
+    """Of what kind keyword arguments are, such as ``{'order': <int>}``."""
+    if not kwargs:
+        return "{}"
+    parts = [f"{key!r}: {_kind(kwargs[key])}" for key in [*kwargs][:_MANY]]
+    if len(kwargs) > _MANY:
+        parts.append("...")
+    text = f"{{{', '.join(parts)}}}"
+    return text if len(text) <= _LONGEST else "{...}"
+
+
+def shown(
+    app: FlaskCelery, name: str | None, args: list[Any], kwargs: dict[str, Any]
+) -> tuple[list[Any], dict[str, Any]]:
+    """The arguments as those see them who may read records.
+
+    Hidden is what stands under a name that means a secret, passwords in URLs, and what the task's
+    ``redact`` says.
+    """
+    task = app.tasks.get(name) if name else None
+    redact = getattr(task, "redact", ())
+    try:
+        if callable(redact):
+            args, kwargs = redact(list(args), dict(kwargs))
+            redact = ()
+        return _masked(_parameters(task), args, kwargs, redact)
+    except Exception:
+        logger.exception("The arguments of task %s are hidden: its redact failed", name)
+        return [HIDDEN] * len(args), dict.fromkeys(kwargs, HIDDEN)
+
+
+def _masked(
+    names: list[str], args: Sequence[Any], kwargs: Mapping[str, Any], redact: Collection[str]
+) -> tuple[list[Any], dict[str, Any]]:
+    def masked(value: Any, key: str) -> Any:
+        return HIDDEN if key in redact else mask(value, key)
+
+    unnamed = [""] * (len(args) - len(names))
+    positional = [masked(value, key) for value, key in zip(args, [*names, *unnamed], strict=False)]
+    return positional, {key: masked(value, key) for key, value in kwargs.items()}
+
+
+def _parameters(task: Any) -> list[str]:
+    """The names of a task's positional parameters, as far as it is known here."""
+    if task is None:
+        return []
+    try:
+        return list(inspect.signature(task.run).parameters)
+    except (TypeError, ValueError):
+        return []

@@ -1,0 +1,300 @@
+"""Whether a message may become a task, looked at before its body is decoded."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from celery.utils.time import maybe_iso8601
+
+from . import signing
+from .message_policy import ENCODINGS, is_deeper
+
+if TYPE_CHECKING:
+    from .celery_app import FlaskCelery
+
+#: Characters that the headers of a message may have, without what they hold in lists and mappings.
+LONGEST_HEADERS = 65_536
+#: How many lists and mappings may be in each other in a header.
+_DEEPEST_HEADER = 20
+#: Characters of an id or a name.
+_LONGEST_NAME = 255
+
+_TEXT = (str, type(None))
+_NUMBER = (int, float, type(None))
+#: What Celery's headers are. It trusts them, and stops where they are something else.
+_KINDS: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("task", "id"), (str,)),
+    **dict.fromkeys(("root_id", "parent_id", "group", "shadow", "eta", "expires"), _TEXT),
+    **dict.fromkeys(("argsrepr", "kwargsrepr", "origin", "lang", "compression"), _TEXT),
+    **dict.fromkeys(("retries", "group_index", "replaced_task_nesting"), (int, type(None))),
+    "ignore_result": (bool, type(None)),
+    "timelimit": (list, tuple, type(None)),
+    "stamped_headers": (list, tuple, type(None)),
+    "stamps": (dict, type(None)),
+    **dict.fromkeys(("celeriac_retry_of", "celeriac_schedule"), _TEXT),
+    **dict.fromkeys(("celeriac_request_id", "celeriac_trace_id", signing.HEADER), _TEXT),
+    "celeriac_labels": (list, tuple, type(None)),
+}
+#: Headers that end in columns of the records.
+_NAMES = (
+    *("task", "id", "root_id", "parent_id", "group", "celeriac_retry_of", "celeriac_schedule"),
+    *("celeriac_request_id", "celeriac_trace_id"),
+)
+#: What no column of an attempt's number holds.
+_TOO_MANY = 2**31 - 1
+#: What a body holds besides arguments: tasks that are sent after it.
+_FOLLOWING = ("callbacks", "errbacks", "chain", "chord")
+
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Complaint:
+    """Why a message is not run.
+
+    :param reason: one word for lists and programs, such as ``"signature"``
+    :param text: a sentence for people, with the remedy where there is one
+    :param forged: whoever sent it may not be who it says: what it says of itself, its id above
+        all, is not believed
+    """
+
+    reason: str
+    text: str
+    forged: bool = False
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """Which headers of a message are texts, and which may hold others."""
+
+    texts: tuple[str, ...]
+    holders: tuple[str, ...]
+
+
+#: By the names and kinds of the headers: those of most messages are the same.
+_shapes: dict[tuple[Any, ...], _Shape] = {}
+_MANY_SHAPES = 200
+
+
+def complaint(app: FlaskCelery, message: Any) -> Complaint | None:
+    """What is wrong with a message, None where nothing is.
+
+    Looks at its size, its headers, its format and its signature, and only then lets kombu decode
+    its body, which the message keeps for Celery.
+
+    :param app: the application it was sent to
+    :param message: as kombu received it
+    """
+    try:
+        return (
+            _of_format(app, message)
+            or _of_size(app, message)
+            or _of_headers(message.headers)
+            or _of_signature(app, message)
+            or _of_body(message)
+        )
+    except Exception as error:
+        logger.exception("A message cannot be looked at, so that it is not run")
+        return Complaint("invalid", f"it cannot be looked at: {type(error).__name__}", forged=True)
+
+
+def _of_format(app: FlaskCelery, message: Any) -> Complaint | None:
+    if message.errors:
+        return Complaint("undecodable", f"its body cannot be unpacked: {message.errors[0][1]}")
+    if message.content_type not in app.policy.accepted:
+        return Complaint(
+            "content",
+            f"its content type {_quoted(message.content_type)} is not accepted: send JSON, or add"
+            " it to accept_content (pickle and yaml need CELERIAC_ALLOW_PICKLE besides)",
+        )
+    encoding = message.content_encoding
+    if not isinstance(encoding, str) or encoding.lower() not in ENCODINGS:
+        return Complaint("content", f"its content encoding {_quoted(encoding)} is not accepted")
+    return None
+
+
+def _of_size(app: FlaskCelery, message: Any) -> Complaint | None:
+    policy, body = app.policy, message.body
+    if not isinstance(body, (str, bytes, bytearray, memoryview)):
+        return Complaint("undecodable", "its body is neither text nor bytes")
+    if len(body) <= policy.harmless:
+        return None
+    data = body.encode("utf-8", "surrogatepass") if isinstance(body, str) else bytes(body)
+    if policy.size and len(data) > policy.size:
+        return Complaint(
+            "size",
+            f"its body has {len(data):,} bytes, and CELERIAC_MAX_MESSAGE_SIZE is {policy.size:,}",
+        )
+    if policy.depth and is_deeper(data, policy.depth):
+        return Complaint("depth", f"it is nested deeper than {policy.depth}, our limit")
+    return None
+
+
+def _of_headers(headers: Any) -> Complaint | None:
+    if not isinstance(headers, Mapping):
+        return Complaint("invalid", "its headers are no mapping")
+    key = (*headers, *map(type, headers.values()))
+    shape = _shapes.get(key) or _shape_of(headers)
+    if isinstance(shape, Complaint):
+        return shape
+    if len(_shapes) < _MANY_SHAPES:
+        _shapes[key] = shape
+    size = len("".join([headers[name] for name in shape.texts]))
+    for name in shape.holders:
+        if headers[name]:
+            size += _weight(headers[name])
+    if size > LONGEST_HEADERS:
+        text = f"its headers have {size:,} characters, more than {LONGEST_HEADERS:,}"
+        return Complaint("size", text)
+    return _of_names(headers) or _of_values(headers)
+
+
+def _shape_of(headers: Mapping[str, Any]) -> _Shape | Complaint:
+    """Check the kinds of headers, which is done once for those that have the same."""
+    for name, value in headers.items():
+        expected = _KINDS.get(name)
+        if expected is not None and not isinstance(value, expected):
+            wanted = " or ".join(kind.__name__.replace("NoneType", "nothing") for kind in expected)
+            text = f"its header {name!r} is {type(value).__name__}, not {wanted}"
+            return Complaint("invalid", text, forged=True)
+    items = headers.items()
+    return _Shape(
+        texts=tuple(name for name, value in items if isinstance(value, str)),
+        holders=tuple(
+            name
+            for name, value in items
+            if isinstance(value, (list, tuple, Mapping)) and name != "timelimit"
+        ),
+    )
+
+
+def _of_names(headers: Any) -> Complaint | None:
+    """What ends in columns of the records."""
+    if not headers.get("id", "none"):
+        return Complaint("invalid", "its id is empty")
+    values = [headers[name] for name in _NAMES if headers.get(name)]
+    together = "".join(values)
+    if len(together) <= _LONGEST_NAME and together.isprintable():
+        return None
+    if all(map(_is_name, values)):
+        return None
+    return Complaint("invalid", "its id, its name or another's id is too long, or no text")
+
+
+def _of_values(headers: Any) -> Complaint | None:
+    """What Celery does arithmetic with, or looks things up by."""
+    limits = headers.get("timelimit")
+    if limits and (len(limits) != 2 or not all(isinstance(limit, _NUMBER) for limit in limits)):
+        return Complaint("invalid", "its header 'timelimit' is no pair of numbers")
+    for name in ("stamped_headers", "celeriac_labels"):
+        texts = headers.get(name)
+        if texts and not all(isinstance(item, str) for item in texts):
+            return Complaint("invalid", f"its header {name!r} is no list of texts")
+    retries = headers.get("retries")
+    if retries and not 0 <= retries < _TOO_MANY:
+        return Complaint("invalid", "its header 'retries' is no number of retries")
+    for name in ("eta", "expires"):
+        moment = headers.get(name)
+        if moment is not None and not _is_moment(moment):
+            return Complaint("invalid", f"its header {name!r} is no date")
+    return None
+
+
+def _weight(value: Any) -> int:
+    """About how many characters a header is, which may hold others; too many for one too deep."""
+    weight = 0
+    level = [value]
+    for _ in range(_DEEPEST_HEADER):
+        below: list[Any] = []
+        for item in level:
+            if isinstance(item, Mapping):
+                below += (*item.keys(), *item.values())
+            elif isinstance(item, (list, tuple)):
+                below += item
+            weight += len(item) if isinstance(item, (str, bytes)) else 1
+        level = below
+        if not level or weight > LONGEST_HEADERS:
+            return weight
+    return LONGEST_HEADERS + 1
+
+
+def _is_name(value: str) -> bool:
+    """Whether every database takes it."""
+    if len(value) > _LONGEST_NAME or "\0" in value:
+        return False
+    return value.isprintable() or not any("\ud800" <= letter <= "\udfff" for letter in value)
+
+
+def _is_moment(text: str) -> bool:
+    try:
+        moment = maybe_iso8601(text)
+    except (ValueError, OverflowError):
+        return False
+    # Celery moves it to another time zone, which has no room at the ends of the calendar.
+    return moment is not None and 1970 <= moment.year < 9999
+
+
+def _of_signature(app: FlaskCelery, message: Any) -> Complaint | None:
+    keys = app.policy.signing_keys
+    if not keys:
+        return None
+    content = (message.content_type, message.content_encoding)
+    reply_to = (message.properties or {}).get("reply_to")
+    fault = signing.Signed(message.headers, content, message.body, reply_to).fault(keys)
+    return Complaint("signature", fault, forged=True) if fault else None
+
+
+def _of_body(message: Any) -> Complaint | None:
+    try:
+        body = message.payload
+    except Exception as error:  # noqa: BLE001 - whatever it is, it cannot be read
+        return Complaint("undecodable", f"its body cannot be read: {type(error).__name__}")
+    if isinstance(body, dict):
+        return _of_first_protocol(body)
+    if not isinstance(body, (list, tuple)) or len(body) != 3 or "task" not in message.headers:
+        return Complaint("unknown_message", "it is no message of Celery's: its body is no task's")
+    args, kwargs, embedded = body
+    if not isinstance(args, (list, tuple)) or not isinstance(kwargs, dict):
+        return Complaint("invalid", "its arguments are no list and mapping", forged=True)
+    if embedded is not None and not isinstance(embedded, dict):
+        return Complaint("invalid", "what comes with its arguments is no mapping", forged=True)
+    return _of_following(embedded) if embedded else None
+
+
+def _of_following(embedded: dict[str, Any]) -> Complaint | None:
+    """What a worker sends when the task has ended, or failed."""
+    for name in _FOLLOWING:
+        value = embedded.get(name)
+        following = value if name != "chord" else [value]
+        if value and not (isinstance(following, (list, tuple)) and all(map(_is_task, following))):
+            return Complaint("invalid", f"its {name} are no tasks", forged=True)
+    return None
+
+
+def _is_task(value: Any) -> bool:
+    """Whether it is a signature, as far as Celery relies on it."""
+    return (
+        isinstance(value, dict)
+        and isinstance(value.get("task"), str)
+        and isinstance(value.get("args"), (list, tuple))
+        and isinstance(value.get("kwargs"), dict)
+        and isinstance(value.get("options"), dict)
+    )
+
+
+def _of_first_protocol(body: dict[str, Any]) -> Complaint | None:
+    """A task as Celery 3 sent it, with everything in its body."""
+    if not all(isinstance(body.get(key), str) and body[key] for key in ("task", "id")):
+        return Complaint("unknown_message", "it is no message of Celery's: it names no task")
+    args, kwargs = body.get("args") or [], body.get("kwargs") or {}
+    if not isinstance(args, (list, tuple)) or not isinstance(kwargs, dict):
+        return Complaint("invalid", "its arguments are no list and mapping")
+    return _of_headers({name: value for name, value in body.items() if name in _KINDS})
+
+
+def _quoted(value: object) -> str:
+    return repr(value)[:100]

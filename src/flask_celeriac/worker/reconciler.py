@@ -1,0 +1,149 @@
+"""Tasks whose message Redis has lost are sent once more, from their record.
+
+Redis forgets what it had not written when it was killed, as its settings allow, and whatever was
+removed behind our back. Their records are open, and no message is theirs: what is found so twice is
+sent again under its id.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from celery import bootsteps
+
+from .. import brokers, lost_tasks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..celery_app import FlaskCelery
+    from ..records.gate_queries import Open
+
+#: Seconds between two looks, and up to how many where nothing is ever missing.
+INTERVAL = 10.0
+SELDOM = 120.0
+#: Seconds a task has to be as it is before it is missed.
+AGE = 30.0
+#: Messages and records that are looked through.
+MOST = 20_000
+#: Messages read at a time.
+BATCH = 500
+
+logger = logging.getLogger(__name__)
+
+
+class Reconciler(bootsteps.StartStopStep):
+    """Worker step that looks after lost messages in a thread of its own.
+
+    .. versionadded:: 0.1
+    """
+
+    def __init__(self, worker: Any, **kwargs: Any) -> None:
+        super().__init__(worker, **kwargs)
+        self._over = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self, parent: Any) -> None:
+        """Begin, where tasks are recorded and their broker may forget them."""
+        conf = parent.app.conf
+        kind = brokers.kind_of_url(str(conf.broker_read_url), conf.broker_transport)
+        recorder = getattr(parent.app, "recorder", None)
+        if recorder is None or not recorder.is_needed or kind != "redis":
+            return
+        self._over.clear()
+        self._thread = threading.Thread(
+            target=self._run, args=(parent.app,), name="celeriac-reconciler", daemon=True
+        )
+        self._thread.start()
+
+    def stop(self, parent: Any) -> None:
+        """End after the look that is being taken."""
+        self._over.set()
+        if self._thread is not None:
+            self._thread.join(timeout=5.0)
+            self._thread = None
+
+    terminate = stop
+
+    def _run(self, app: FlaskCelery) -> None:
+        missing: dict[str, Open] = {}
+        pause = INTERVAL
+        while not self._over.wait(random.uniform(0.9, 1.1) * pause):
+            try:
+                before, missing = missing, look(app, missing)
+            except Exception as error:  # noqa: BLE001 - whatever is out of reach comes back
+                logger.warning("Lost messages cannot be looked for just now: %s", error)
+                continue
+            pause = INTERVAL if missing or before else min(SELDOM, pause * 2)
+
+
+def look(app: FlaskCelery, missed: dict[str, Open]) -> dict[str, Open]:
+    """Send what was missing before and is missing still.
+
+    :param missed: what was missing at the last look
+    :return: what is missing now, for the next look
+    """
+    found = lost_tasks.open_tasks(app, time.time() - AGE, MOST)
+    if len(found) >= MOST:
+        logger.info("More than %d tasks are open: none is looked after", MOST)
+        return {}
+    # What another application records in the same database is not in our queues.
+    waiting = [each for each in found if each.name in app.tasks and each.queue in app.amqp.queues]
+    if not waiting:
+        return {}
+    present = messages(app)
+    if present is None:
+        return {}
+    missing = {each.task_id: each for each in waiting if each.task_id not in present}
+    twice = [each for each in missing.values() if missed.get(each.task_id) == each]
+    for each in lost_tasks.not_running(app, twice):
+        del missing[each.task_id]
+        lost_tasks.send_again(app, each)
+    return missing
+
+
+def messages(app: FlaskCelery) -> set[str] | None:
+    """The ids of the tasks that Redis has messages of, None where these are too many."""
+    found: set[str] = set()
+    with app.connection_for_read() as connection:
+        channel: Any = connection.default_channel
+        client = channel.client
+        names = [str(queue.name) for queue in app.amqp.queues.values()]
+        keys = [
+            f"{name}{channel.sep}{step}" if step else name
+            for name in names
+            for step in channel.priority_steps
+        ]
+        number = sum(client.llen(key) for key in keys) + client.hlen(channel.unacked_key)
+        if number > MOST:
+            logger.info("Redis has %d messages: lost ones are not looked for", number)
+            return None
+        # In this order: a message goes from its list to those that workers have.
+        for key in keys:
+            found.update(_ids(_listed(client, key)))
+        taken = (pair[1] for pair in client.hscan_iter(channel.unacked_key, count=BATCH))
+        found.update(_ids(taken))
+    return found
+
+
+def _listed(client: Any, key: str) -> Iterator[bytes]:
+    for first in range(0, MOST + BATCH, BATCH):
+        some = client.lrange(key, first, first + BATCH - 1)
+        yield from some
+        if len(some) < BATCH:
+            return
+
+
+def _ids(texts: Iterator[bytes]) -> Iterator[str]:
+    for text in texts:
+        try:
+            message = json.loads(text)
+            message = message[0] if isinstance(message, list) else message
+            yield str(message["headers"]["id"])
+        except (ValueError, LookupError, TypeError):
+            continue

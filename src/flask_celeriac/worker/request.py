@@ -1,0 +1,78 @@
+"""A task in the main process of a worker: whether it was given back, or its process has died."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from billiard import einfo
+from celery.exceptions import WorkerLostError
+from celery.worker import request
+
+from .. import redaction
+
+#: Celery's stubs know only a part of these.
+CeleryRequest: Any = request.Request
+ExceptionWithTraceback: Any = einfo.ExceptionWithTraceback  # type: ignore[attr-defined]
+
+
+class Request(CeleryRequest):  # type: ignore[misc]
+    """Celery's, which tells of runs that were cut off, and of those that were only stopped.
+
+    .. versionadded:: 0.1
+    """
+
+    _celeriac_lost = False
+
+    def __init__(
+        self, message: Any, *args: Any, body: Any = None, decoded: bool = False, **options: Any
+    ) -> None:
+        # Celery decodes a body to look at its arguments, and has whoever runs the task decode it
+        # again, unless it is told that this was done. What came as JSON also goes into a pool.
+        if not decoded and message.content_type == "application/json":
+            body, decoded = message.payload, True
+        super().__init__(message, *args, body=body, decoded=decoded, **options)
+
+    def on_failure(
+        self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False
+    ) -> None:
+        """Called when the task has failed, or the process it ran in has died."""
+        error = exc_info.exception
+        if isinstance(error, ExceptionWithTraceback):
+            error = error.exc
+        self._celeriac_lost = isinstance(error, WorkerLostError)
+        super().on_failure(exc_info, send_failed_event, return_ok)
+
+    def reject(self, requeue: bool = False) -> None:
+        """Give the message back, or drop it."""
+        if requeue and not self.acknowledged:
+            if self._celeriac_lost:
+                self._note("note_crash")
+            elif self.time_start:
+                self._given_back()
+        super().reject(requeue)
+
+    def cancel(self, pool: Any, signal: Any = None, emit_retry: bool = True) -> None:
+        """End the run for another one to begin elsewhere, as a worker that stops does."""
+        if self.time_start and self.task.acks_late and not self.acknowledged:
+            self._given_back()
+        super().cancel(pool, signal, emit_retry)
+
+    def info(self, safe: bool = False) -> dict[str, Any]:
+        """What ``inspect`` tells of it: of its arguments, what others than the task may see."""
+        found: dict[str, Any] = super().info(safe)
+        if not safe:
+            args, kwargs = list(self.args or ()), dict(self.kwargs or {})
+            found["args"], found["kwargs"] = redaction.listed(self.app, self.type, args, kwargs)
+        return found
+
+    def _note(self, what: str) -> None:
+        """Have a channel that counts runs count this one with the message that is given back."""
+        note = getattr(self.message.channel, what, None)
+        if note is not None:
+            note(self.message.delivery_tag)
+
+    def _given_back(self) -> None:
+        self._note("note_stopped")
+        recorder = getattr(self.app, "recorder", None)
+        if recorder is not None and recorder.is_needed:
+            recorder.given_back(self.id)

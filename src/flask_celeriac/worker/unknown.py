@@ -1,0 +1,119 @@
+"""A task that this worker does not know is kept for one that does, for a while.
+
+Where a new version is rolled out, its tasks reach workers of the old one. Such a message is sent
+once more after a pause that grows, and acknowledged then: it is in a queue or in a worker's hands
+all the time, and reaches other workers.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from datetime import datetime, timezone
+from typing import Any
+
+from .. import signing
+from ..records import description
+from .burial import bury, is_gone, later
+
+#: The headers that say since when no worker is known that knows it.
+SINCE = "celeriac_unknown_since"
+#: A second message of a task, maybe: the first one may not have been acknowledged.
+AGAIN = "celeriac_again"
+#: Seconds until it is tried again: half of the time it has waited, and within these.
+SHORTEST = 1.0
+LONGEST = 60.0
+#: Unless the application says otherwise, seconds until it is given up.
+PATIENCE = 3600.0
+
+logger = logging.getLogger(__name__)
+
+
+def keep(consumer: Any, message: Any, name: str) -> None:
+    """Keep a message for a worker that knows its task, or give it up when that takes too long."""
+    now = time.time()
+    since = message.headers.get(SINCE)
+    since = since if isinstance(since, (int, float)) and since <= now else None
+    if (description.moment_of(message.headers.get("eta")) or 0.0) > now:
+        since = None  # nobody waits for it yet
+    waited = now - (since or now)
+    queue = _queue_of(consumer, message)
+    patience = _patience(consumer.app)
+    if queue is None or waited >= patience:
+        text = (
+            f"No worker knew a task called {name!r} for {waited:.0f} seconds: start one whose code"
+            " declares it, or correct the name, and send it again"
+        )
+        bury(consumer, message, "unknown_task", text)
+        return
+    say = logger.warning if since is None else logger.info
+    say(
+        "Task %s[%s] is not known to this worker. It is kept for one that knows it, for %.0f"
+        " seconds: import the module that declares it, or correct the name",
+        name, message.headers.get("id"), patience - waited,
+    )  # fmt: skip
+    pause = min(max(SHORTEST, waited / 2), LONGEST, max(patience - waited, SHORTEST))
+    if _keeps_time(message):
+        _send(consumer, message, queue, since or now, eta=now + pause)
+        return
+    consumer.qos.increment_eventually()
+
+    def again() -> None:
+        if not is_gone(message):
+            _send(consumer, message, queue, since or now)
+            consumer.qos.decrement_eventually()
+
+    later(consumer, pause, again)
+
+
+def _send(consumer: Any, message: Any, queue: str, since: float, eta: float | None = None) -> None:
+    """Send a message to its queue once more, and acknowledge it."""
+    headers = {**message.headers, SINCE: since, AGAIN: 1}
+    headers.pop("compression", None)  # kombu has undone it
+    if eta is not None:
+        headers["eta"] = datetime.fromtimestamp(eta, timezone.utc).isoformat()
+    known = {name: message.properties.get(name) for name in ("correlation_id", "reply_to")}
+    if keys := consumer.app.policy.signing_keys:  # the signature was right, for another date
+        content = (message.content_type, message.content_encoding)
+        signed = signing.Signed(headers, content, message.body, known["reply_to"])
+        headers[signing.HEADER] = signed.sign(keys)
+    try:
+        with consumer.app.producer_pool.acquire(block=True) as producer:
+            producer.publish(
+                message.body,
+                exchange="",
+                routing_key=queue,
+                headers={key: value for key, value in headers.items() if key[:2] != "x-"},
+                content_type=message.content_type,
+                content_encoding=message.content_encoding,
+                priority=message.properties.get("priority"),
+                delivery_mode=2,
+                **{name: value for name, value in known.items() if value},
+            )
+    except Exception as error:  # noqa: BLE001 - whatever ails the broker, the message is in it
+        logger.warning("A task that is not known here cannot be given back yet: %s", error)
+        message.reject_log_error(logger, consumer.connection_errors, requeue=True)
+    else:
+        message.ack_log_error(logger, consumer.connection_errors)
+
+
+def _keeps_time(message: Any) -> bool:
+    """Whether its broker keeps a message until its ``eta``, where it has none to wait for."""
+    return hasattr(message.channel, "waiting_messages")
+
+
+def _queue_of(consumer: Any, message: Any) -> str | None:
+    """The queue that a message came from, None where it is one of many copies."""
+    came: dict[str, Any] = message.delivery_info or {}
+    exchange, key = came.get("exchange"), came.get("routing_key")
+    queues = consumer.app.amqp.queues.consume_from
+    for queue in queues.values():
+        from_here = queue.exchange.type != "fanout" and exchange == queue.exchange.name
+        if from_here and (queue.routing_key == key or len(queues) == 1):
+            return str(queue.name)
+    return key if not exchange and key in queues else None
+
+
+def _patience(app: Any) -> float:
+    state = getattr(app, "celeriac", None)
+    return PATIENCE if state is None else float(state.settings.options.unknown_task_patience)

@@ -1,0 +1,195 @@
+"""Limits that hold over all workers: so many at once, and so many in a time."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import chord
+from flask import Flask
+
+from flask_celeriac import Celeriac, ConfigError, Limit, Rate, operations
+from flask_celeriac.limits import PERMIT
+from flask_celeriac.task import Task
+from tests.services import systems
+from tests.services.conftest import working
+from tests.support.processes import wait_for
+
+celeriac = Celeriac()
+
+
+class Runs:
+    """What ran when, and how many of a kind at once."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.clear()
+
+    def clear(self) -> None:
+        self.inside: Counter[str] = Counter()
+        self.most: Counter[str] = Counter()
+        self.began: list[tuple[Any, float]] = []
+        self.go = threading.Event()
+
+    def enter(self, kind: str, what: Any) -> None:
+        with self.lock:
+            self.began.append((what, time.time()))
+            self.inside[kind] += 1
+            self.most[kind] = max(self.most[kind], self.inside[kind])
+
+    def leave(self, kind: str) -> None:
+        with self.lock:
+            self.inside[kind] -= 1
+
+
+runs = Runs()
+
+
+@celeriac.task(name="limits.two", concurrency=2)
+def two(n: int) -> None:
+    runs.enter("two", n)
+    runs.go.wait(20)
+    runs.leave("two")
+
+
+@celeriac.task(name="limits.by_key", concurrency=Limit(1, key="customer"))
+def by_key(customer: str, n: int) -> None:
+    runs.enter(customer, n)
+    runs.go.wait(20)
+    runs.leave(customer)
+
+
+@celeriac.task(name="limits.rated", bind=True, rate=Rate("10/s", burst=2))
+def rated(self: Task[..., Any]) -> None:
+    runs.enter("rated", (self.request.headers or {}).get(PERMIT))
+
+
+@celeriac.task(name="limits.slowly", rate="1/h")
+def slowly(n: int) -> None:
+    runs.enter("slowly", n)
+
+
+@celeriac.task(name="limits.again", bind=True, concurrency=1, max_retries=2)
+def again(self: Task[..., Any]) -> int:
+    if self.request.retries < 2:
+        raise self.retry(countdown=0)
+    return int(self.request.retries)
+
+
+@celeriac.task(name="limits.alone", concurrency=1)
+def alone(n: int) -> int:
+    runs.enter("alone", n)
+    time.sleep(0.05)  # for the others to come meanwhile
+    return n
+
+
+@celeriac.task(name="limits.total")
+def total(numbers: list[int]) -> int:
+    return sum(numbers)
+
+
+@pytest.fixture(scope="module", params=systems.RECORDED)
+def app(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Flask]:
+    with systems.system(request.param, tmp_path_factory.mktemp("limits"), celeriac) as app:
+        yield app
+
+
+@pytest.fixture
+def celery(app: Flask) -> Iterator[Any]:
+    runs.clear()
+    celery = app.extensions["celery"]
+    yield celery
+    celery.control.purge()
+    for task in operations.list_tasks(celery, limit=100).tasks:
+        if not task.ended:
+            operations.revoke(celery, task.id, terminate=True)
+        operations.discard(celery, task.id)
+
+
+def test_at_once(app: Flask, celery: Any) -> None:
+    results = [two.delay(n) for n in range(7)]
+    others = [by_key.delay(customer, n) for customer in ("a", "b") for n in range(2)]
+    with working(app, pool="threads", concurrency=12):
+        wait_for(lambda: sum(runs.inside.values()) == 4, "all that may run")
+        line = wait_for(lambda: _in_line(celery, [r.id for r in results]), "those that wait")
+        reason = operations.why(celery, line[0])[0]
+        assert reason.code == "limit"
+        assert "concurrency limit: 2 of 2 run" in reason.text
+        runs.go.set()
+        for result in (*results, *others):
+            result.get(timeout=20)
+    assert runs.most == {"two": 2, "a": 1, "b": 1}
+    assert len(runs.began) == 11
+    assert {operations.show(celery, result.id).attempts for result in results} == {1}
+
+
+def _in_line(celery: Any, ids: list[str]) -> list[str]:
+    """Those that wait for a place, when that is all but two."""
+    line = [task_id for task_id in ids if celery.ledger.in_line(task_id)]
+    return line if len(line) == len(ids) - 2 else []
+
+
+def test_in_a_time(app: Flask, celery: Any) -> None:
+    """Each run that came too early is given a moment of its own, and does not begin before."""
+    results = [rated.delay() for _ in range(8)]
+    with working(app, pool="threads", concurrency=8):
+        for result in results:
+            result.get(timeout=20)
+    assert len(runs.began) == 8
+    given = sorted((permit[1], began) for permit, began in runs.began if permit)
+    assert all(began >= moment for moment, began in given)
+    apart = [second - first for (first, _), (second, _) in itertools.pairwise(given)]
+    assert all(seconds > 0.1 - 1e-6 for seconds in apart), given
+    assert {operations.show(celery, result.id).attempts for result in results} == {1}
+
+
+def test_it_says_so(app: Flask, celery: Any) -> None:
+    first, second = slowly.delay(1), slowly.delay(2)
+    with working(app):
+        late = wait_for(lambda: _scheduled(celery, (first, second)), "one to be put off")
+        reason = operations.why(celery, late.id)[0]
+        assert reason.code == "limit"
+        assert "rate limit of 1/h" in reason.text
+    assert len(runs.began) == 1
+
+
+_BOTH = {"succeeded", "scheduled"}
+
+
+def _scheduled(celery: Any, results: tuple[Any, ...]) -> Any:
+    """The one that is put off, when the other one has ended."""
+    states = [operations.show(celery, result.id).state for result in results]
+    return results[states.index("scheduled")] if set(states) == _BOTH else None
+
+
+def test_a_repeated_attempt(app: Flask, celery: Any) -> None:
+    result = again.delay()
+    with working(app):
+        assert result.get(timeout=20) == 2
+
+
+def test_in_a_chord(app: Flask, celery: Any) -> None:
+    """A run that is put off is still the member that it was, and counts once."""
+    result = chord([alone.s(n) for n in range(3)])(total.s())
+    with working(app, pool="threads", concurrency=4):
+        assert result.get(timeout=30) == 3
+    assert sorted(what for what, _ in runs.began) == [0, 1, 2]
+
+
+def test_early_acknowledgement(tmp_path: Path) -> None:
+    mine = Celeriac()
+
+    @mine.task(concurrency=1, acks_late=False)
+    def early() -> None: ...
+
+    refused = pytest.raises(ConfigError, match="acks_late")
+    with systems.system("embedded", tmp_path, mine) as app, working(app), refused:
+        early.delay().get(timeout=20)

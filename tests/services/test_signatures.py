@@ -1,0 +1,151 @@
+"""With secrets, workers run only what was signed with one, whoever can write to the broker."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from celery import chain, chord, group
+from flask import Flask
+from kombu import Consumer
+
+from flask_celeriac import Celeriac, operations, signing
+from flask_celeriac.records.task_record import Filter, TaskRecord
+from tests.support.processes import wait_for
+
+from .conftest import working
+from .systems import RECORDED, inject, system
+
+NEW, OLD = "a new secret of some length", "an old secret of some length"
+
+celeriac = Celeriac()
+ran: list[Any] = []
+
+
+@celeriac.task(name="signed.add")
+def add(a: int, b: int = 1) -> int:
+    ran.append(a)
+    return a + b
+
+
+@celeriac.task(name="signed.total")
+def total(numbers: list[int]) -> int:
+    return sum(numbers)
+
+
+@celeriac.task(name="signed.again", bind=True, max_retries=2)
+def again(self: Any) -> int:
+    if self.request.retries < 2:
+        raise self.retry(countdown=0)
+    return int(self.request.retries)
+
+
+@celeriac.task(name="signed.replaced", bind=True)
+def replaced(self: Any) -> Any:
+    raise self.replace(add.s(20, 3))
+
+
+@celeriac.task(name="signed.fail")
+def fail() -> None:
+    raise RuntimeError("no")
+
+
+@pytest.fixture(scope="module", params=RECORDED)
+def app(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Flask]:
+    folder = tmp_path_factory.mktemp("signed")
+    with system(request.param, folder, celeriac, CELERIAC_SIGNING_KEYS=f"{NEW},{OLD}") as app:
+        yield app
+
+
+@pytest.fixture
+def celery(app: Flask) -> Iterator[Any]:
+    celery = app.extensions["celery"]
+    ran.clear()
+    yield celery
+    for task in operations.list_tasks(celery).tasks:
+        operations.discard(celery, task.id)
+
+
+def dead(celery: Any) -> list[TaskRecord]:
+    return operations.list_tasks(celery, Filter(states=("dead",))).tasks
+
+
+def captured(celery: Any, send: Any) -> Any:
+    """The message of a call, taken off its queue."""
+    send()
+    found: list[Any] = []
+    with celery.connection_for_read() as connection:
+        queue = celery.amqp.queues["system"]
+        with Consumer(connection, [queue], on_message=found.append, accept=None):
+            connection.drain_events(timeout=20)
+            found[0].ack()
+            return found[0]
+
+
+def put_back(app: Flask, message: Any, body: Any = None, **headers: Any) -> None:
+    inject(
+        app, message.body if body is None else body, headers={**message.headers, **headers},
+        content_type=message.content_type, content_encoding=message.content_encoding,
+        reply_to=message.properties.get("reply_to"),
+    )  # fmt: skip
+
+
+def test_all_that_sends_signs(app: Flask, celery: Any) -> None:
+    with working(app):
+        results = [
+            (add.delay(1), 2),
+            (add.delay(2), 3),
+            (add.apply_async((1,), countdown=0.01, expires=60, priority=3), 2),
+            (add.signature((1,), stamps={"customer": "c1"}).apply_async(), 2),
+            (chain(add.s(1), add.s(2), add.s(3)).delay(), 7),
+            (chord([add.s(1), add.s(2)], total.s()).delay(), 5),
+            (chain(add.s(1), group(add.s(1), add.s(2)), total.s()).delay(), 7),
+            (again.delay(), 2),
+            (replaced.delay(), 23),
+        ]
+        add.delay_many([(7,), (8,)])
+        failing = fail.apply_async(link_error=add.si(40))
+        for result, expected in results:
+            assert result.get(timeout=60) == expected
+        assert failing.get(timeout=60, propagate=False)
+        wait_for(lambda: {7, 8, 40} <= set(ran), "not all ran")
+    assert dead(celery) == []
+
+
+def test_what_is_not_signed_does_not_run(app: Flask, celery: Any) -> None:
+    message = captured(celery, lambda: add.delay(100))
+    body = json.loads(message.body)
+    stolen = {"timelimit": [1, 1], "eta": "2020-01-01T00:00:00+00:00", "task": "signed.fail"}
+    put_back(app, message, **{signing.HEADER: None})
+    put_back(app, message, json.dumps([[101], *body[1:]]))
+    put_back(app, message, json.dumps([*body[:2], {"callbacks": [add.s(1)]}]))
+    put_back(app, message, id="another")
+    for name, value in stolen.items():
+        put_back(app, message, **{name: value})
+    with working(app):
+        wait_for(lambda: len(dead(celery)) == 7, "not all are dead letters")
+        assert ran == []
+        put_back(app, message)
+        wait_for(lambda: ran == [100], "the true one does not run")
+    letters = dead(celery)
+    assert {str(task.error_message).partition(":")[0] for task in letters} == {"signature"}
+    # What is forged is not listed under the id it claims.
+    assert message.headers["id"] not in {task.id for task in letters}
+    assert "another" not in {task.id for task in letters}
+
+
+def test_old_secrets_are_understood(app: Flask, celery: Any) -> None:
+    message = captured(celery, lambda: add.delay(5))
+    content = (message.content_type, message.content_encoding)
+    reply_to = message.properties.get("reply_to")
+    signed = signing.Signed(message.headers, content, message.body, reply_to)
+    put_back(app, message, **{signing.HEADER: signed.sign([OLD.encode()])})
+    with working(app):
+        wait_for(lambda: ran == [5], "it does not run")
+        put_back(app, message, **{signing.HEADER: signed.sign([b"somebody's own secret"])})
+        wait_for(lambda: dead(celery), "no dead letter")
+    assert "not among CELERIAC_SIGNING_KEYS" in str(dead(celery)[0].error_message)

@@ -55,8 +55,8 @@ imports: venv
 bench: venv ## Compare with stock Celery; needs a Redis server.
 	@exec $(RUN) bench $(ARGS)
 
-faults: venv ## Kill, fail and hammer the embedded broker; RECIPES="kill hammer", SCALE=0.1.
-	@exec $(RUN) tests.faults --scale $(SCALE) $(RECIPES)
+faults: venv ## Break workers, brokers and disks, ours and Celery's; RECIPES="T1 T9", SCALE=0.1.
+	@exec $(RUN) tests.faults --scale $(SCALE) $(ARGS) $(RECIPES)
 
 upstream: venv ## Run Celery's and kombu's own tests on the embedded broker; SUITES=kombu.
 	@exec $(BIN)/python scripts/upstream.py $(SUITES)

@@ -6,6 +6,7 @@ import contextlib
 import random
 import socket
 import threading
+import time
 from types import TracebackType
 
 
@@ -27,7 +28,8 @@ class Proxy:
         self._lock = threading.Lock()
         self._pairs: set[tuple[socket.socket, socket.socket]] = set()
         self._threads: list[threading.Thread] = []
-        self.dropped = 0
+        #: When each was dropped, and what was in it.
+        self.lost: list[tuple[float, bytes]] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
 
@@ -79,11 +81,16 @@ class Proxy:
         with self._lock:
             chosen = (
                 self._mark in data
-                and self.dropped < self._limit
+                and len(self.lost) < self._limit
                 and self._random.random() < self.chance
             )
-            self.dropped += chosen
+            if chosen:
+                self.lost.append((time.monotonic(), data))
             return chosen
+
+    @property
+    def dropped(self) -> int:
+        return len(self.lost)
 
     def _end(self, *sockets: socket.socket) -> None:
         for each in sockets:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import re
 import signal
@@ -63,6 +64,8 @@ class Session:
     apart: set[int] = field(default_factory=set)
     #: Whether two runs of a task at once are what the fault brings about.
     may_overlap: bool = False
+    #: Deliveries that did not arrive: when, and of which task.
+    dropped: list[tuple[float, int]] = field(default_factory=list)
     #: When a server was back after an outage.
     returns: list[float] = field(default_factory=list)
 
@@ -184,16 +187,16 @@ class Session:
         """SIGKILL to a worker, its main process alone, or one of its pool processes."""
         moment = time.monotonic()
         self.kills += 1
-        whose = [worker.pid, *worker.children()] if group else [worker.pid]
+        whose = worker.pid
         if pid is not None:
-            whose = [pid]
-            Process(pid, worker.log).signal(signal.SIGKILL)
+            whose = pid
+            os.kill(pid, signal.SIGKILL)
         else:
             worker.signal(signal.SIGKILL, group=group)
             worker.wait()
             self.workers.remove(worker)
         self.follow()
-        return self.hit(moment, self.running_in(*whose))
+        return self.hit(moment, self.running_in(whose))
 
     def hit(self, moment: float, lines: list[Line]) -> Hit:
         """Note which runs a fault interrupted."""
@@ -251,10 +254,10 @@ class Session:
             cell.twice = self.place.completions.twice()
         cell.injections = len(self.hits) + self.outages
         cell.allowed = self.kills * CONCURRENCY + self.excused
-        for hit in self.hits:
-            for line in hit.running:
-                again = [s.moment for s in account.starts[line.number] if s.moment > hit.moment]
-                cell.recoveries += [min(again) - hit.moment] if again else []
+        interrupted = [(hit.moment, line.number) for hit in self.hits for line in hit.running]
+        for moment, number in (*interrupted, *self.dropped):
+            again = [line.moment for line in account.starts[number] if line.moment > moment]
+            cell.recoveries += [min(again) - moment] if again else []
         every = sorted(line.moment for lines in account.starts.values() for line in lines)
         for moment in self.returns:
             cell.recoveries += [start - moment for start in every if start > moment][:1]

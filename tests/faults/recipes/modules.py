@@ -140,7 +140,7 @@ MODULES = (
     Module("T4", "SIGKILL at each system call", "embedded", kill),
     Module("T4", "SIGKILL and errors in each statement", "embedded", statements),
     Module("T5", "EIO and ENOSPC at system calls", "embedded", errors),
-    Module("T12", "replies that are dropped", "redis", elsewhere("redis_dropped")),
+    Module("T1", "SIGKILL to workers of each pool", "redis", elsewhere("redis_kills")),
     Module("T13", "the outbox, killed at each step", "all", elsewhere("outbox_matrix")),
     Module("T16", "eight processes at one file", "embedded", pound),
     Module("T21", "workers that are stopped", "embedded", stop),

@@ -110,6 +110,12 @@ def drop_replies(session: Session, scale: float) -> None:
         proxy.chance = 0.0
         session.outages = proxy.dropped
         session.excused += proxy.dropped * CONCURRENCY
+        pattern = re.compile(rf"fault-{session.seed}-(\d+)".encode())
+        session.dropped = [
+            (moment, int(number))
+            for moment, data in proxy.lost
+            for number in {*pattern.findall(data)}
+        ]
         session.settle()
         session.stop_workers()
 

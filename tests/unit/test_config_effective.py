@@ -22,6 +22,7 @@ def test_rows_name_origins_and_hide_secrets() -> None:
         ("CELERIAC_DURABILITY", "full", "init_app(durability=...)"),
         ("CELERIAC_KEEP_SUCCEEDED", 7, "default of Flask-Celeriac"),
         ("CELERIAC_KEEP_OTHERS", 30, "default of Flask-Celeriac"),
+        ("CELERIAC_OUTBOX", "on_commit", "default of Flask-Celeriac"),
         ("broker_url", "redis://u:**@h/0", 'app.config["CELERY"]["broker_url"]'),
         ("redis_password", "**", 'app.config["CELERY_REDIS_PASSWORD"]'),
         ("task_acks_late", True, "default of Flask-Celeriac"),

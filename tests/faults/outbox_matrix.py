@@ -161,8 +161,9 @@ def run(folder: Path, seed: int, scale: float, say: Say) -> list[str]:
                 say(reason or "two-phase commits are tested")
                 cells += [] if reason else TWO_PHASE
             cells = chance.sample(cells, max(1, min(len(cells), round(len(cells) * scale))))
-            found = try_cells(url, place, cells, lambda line: say(f"{name}: {line}"))
-            say(f"{name}: {len(found)} wrong")
+            say(name)
+            found = try_cells(url, place, cells, say)
+            say(f"{len(found)} wrong")
             wrong += [f"{name}: {each}" for each in found]
     return wrong + _sequences(seed, max(1, round(EXAMPLES * scale)), say)
 

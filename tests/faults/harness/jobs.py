@@ -75,6 +75,29 @@ def produce(
         print(f"slowest {slowest:.2f}", flush=True)
 
 
+def commit(seed: int, first: int, count: int, longest: float, rate: float) -> None:
+    """Enqueue on commit, as a view does that answers when its transaction is committed.
+
+    A task is acknowledged when the commit has returned. Prints the slowest transaction, in seconds.
+    """
+    module = importlib.import_module(Setup.read().app)
+    chance = random.Random(seed)
+    begun, slowest = time.monotonic(), 0.0
+    for number in range(first, first + count):
+        time.sleep(max(0.0, begun + (number - first) / rate - time.monotonic()))
+        tasks.note("attempt", number)
+        called = time.monotonic()
+        with module.flask_app.app_context():
+            args = (number, chance.uniform(0, longest))
+            own_id = tasks.task_id(seed, number)
+            module.app.tasks["work"].apply_async_on_commit(args, task_id=own_id)
+            module.session.commit()
+        slowest = max(slowest, time.monotonic() - called)
+        tasks.note("acked", number)
+        module.session.remove()
+        print(f"slowest {slowest:.2f}", flush=True)
+
+
 def revoke(seed: int, numbers: list[int]) -> None:
     """Take tasks back, as Celery's users do."""
     app().control.revoke([tasks.task_id(seed, number) for number in numbers])

@@ -118,7 +118,7 @@ class Reason:
 
 @dataclass(frozen=True)
 class Count:
-    """How many tasks there are; if it is capped, there are more."""
+    """How many tasks there are; if it is capped, there may be more."""
 
     count: int
     capped: bool

@@ -171,10 +171,13 @@ class OnCommit:
             ids = [number for some, sure in taken if sure is certain for number in some]
             turn = route.relay.send(ids, self._owner) if ids else Turn()
             if turn.out_of_reach:
-                logger.warning(
+                logger.log(
+                    logging.DEBUG if route.is_cut else logging.WARNING,
                     "The broker is out of reach: %d messages wait in the outbox for a relay (%s)",
                     turn.taken - turn.published - turn.failed, turn.out_of_reach,
                 )  # fmt: skip
+            if turn.taken:
+                route.is_cut = bool(turn.out_of_reach)
             if not certain and turn.taken < len(ids):
                 self._dropped(len(ids) - turn.taken)
 
@@ -229,6 +232,8 @@ class _Route:
     def __init__(self, outbox: OnCommit, engine: Engine) -> None:
         self.relay = outbox.relay(engine)
         self.ids: deque[tuple[list[int], bool]] = deque()
+        #: Whether the broker was out of reach the last time, which was told.
+        self.is_cut = False
 
 
 def _is_own_way(options: dict[str, Any]) -> bool:

@@ -214,4 +214,4 @@ def test_counts_are_capped(filled: sa.Engine) -> None:
             (Filter(label="nightly"), 40),
             (Filter(name="shop.two", states=(states.FAILED,)), 101),
         ):
-            assert task_queries.count_tasks(connection, chosen, 100) == number, chosen
+            assert task_queries.count_tasks(connection, chosen, 100) == (number, True), chosen

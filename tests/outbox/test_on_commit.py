@@ -175,6 +175,7 @@ class AsyncSession:
         (sessionmaker(), "session=session"),
         (AsyncSession(), "synchronous"),
         ("db.session", "no SQLAlchemy session"),
+        (Session(), "which of its databases"),
     ],
 )
 def test_what_is_no_session_is_refused_in_words(tmp_path: Path, session: Any, words: str) -> None:

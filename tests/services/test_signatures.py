@@ -138,6 +138,18 @@ def test_what_is_not_signed_does_not_run(app: Flask, celery: Any) -> None:
     assert "another" not in {task.id for task in letters}
 
 
+def test_what_has_ended_is_not_run_when_it_is_sent_once_more(app: Flask, celery: Any) -> None:
+    message = captured(celery, lambda: add.delay(9))
+    for _ in range(2):
+        put_back(app, message)
+    with working(app):
+        assert celery.AsyncResult(message.headers["id"]).get(timeout=60) == 10
+        put_back(app, message)
+        assert add.delay(1).get(timeout=60) == 2  # and all before it are through
+    assert ran == [9, 1]
+    assert dead(celery) == []
+
+
 def test_old_secrets_are_understood(app: Flask, celery: Any) -> None:
     message = captured(celery, lambda: add.delay(5))
     content = (message.content_type, message.content_encoding)

@@ -55,6 +55,8 @@ def bound_often(self: Task[..., Any], a: int = 1) -> str:
 def right() -> None:
     assert_type(add.delay(1, b=2), AsyncResult[int])
     assert_type(add.delay(1).get(), int)
+    assert_type(add.delay_on_commit(1, b=2), AsyncResult[int])
+    assert_type(add.apply_async_on_commit((1, 2), countdown=3), AsyncResult[int])
     assert_type(add(1, 2), int)
     assert_type(add.si(1, 2), Signature[int])
     assert_type(add.s(1), Signature[int])

@@ -84,7 +84,7 @@ class Count(_Shape):
     """How many tasks there are."""
 
     count: int
-    capped: bool = Field(description="There are more than this.")
+    capped: bool = Field(description="There may be more: it was not counted further.")
 
 
 class Outcome(_Shape):

@@ -82,7 +82,9 @@ class Channel(Topology):
     def _put(
         self, queue: str, message: dict[str, Any], batch: Batch | None = None, **_: Any
     ) -> None:
-        if message["headers"].get(HEADER) and self._has(message["headers"].get("id")):
+        headers = message["headers"]
+        # A repeated attempt has the headers of the first one, which is still there.
+        if headers.get(HEADER) and not headers.get("retries") and self._has(headers.get("id")):
             return  # a relay died before it could note that this was published
         row = pack(queue, message, self._get_message_priority(message), self._ttl(queue))
         if batch is not None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ..records.task_record import Filter
 
 #: Rows that conditions without an index are tried on.
-SCAN = 10_000
+SCAN = 5_000
 
 #: Bytes of a body that are read: a page of a list may have hundreds of them.
 LONGEST_BODY = 65_536
@@ -144,44 +144,48 @@ def list_messages(
     return [Message._make(row) for row in rows], reached
 
 
-def count_messages(db: apsw.Connection, chosen: Filter, cap: int) -> int:
+def count_messages(db: apsw.Connection, chosen: Filter, cap: int) -> tuple[int, bool]:
     """How many tasks in the queue are chosen, counting no further than one beyond ``cap``.
 
     Where conditions have no index, of the newest :data:`SCAN` tasks.
+
+    :return: the number, and whether all tasks were looked at, as far as it was counted.
     """
     if replace(chosen, states=(), queue=None) == type(chosen)():
         return _count_states(db, chosen, cap)
     place, bound, rest = _conditions(chosen)
-    inner = (
-        f"SELECT * FROM message WHERE {' AND '.join(place)} ORDER BY created DESC LIMIT :scan"
-        if rest
-        else f"SELECT 1 FROM message WHERE {' AND '.join(place)}"
-    )
-    where = f" WHERE {' AND '.join(rest)}" if rest else ""
-    bound |= {"cap": cap + 1, "scan": SCAN}
-    sql = f"SELECT count(*) FROM (SELECT 1 FROM ({inner}){where} LIMIT :cap)"
-    found: Any = db.execute(sql, _used(bound, sql)).fetchall()
-    return int(found[0][0])
+    inner = f"FROM message WHERE {' AND '.join(place)}"
+    if rest:
+        inner += " ORDER BY created DESC LIMIT :scan"
+    return _count(db, inner, rest, {**bound, "scan": SCAN, "cap": cap + 1})
 
 
-def _count_states(db: apsw.Connection, chosen: Filter, cap: int) -> int:
+def _count_states(db: apsw.Connection, chosen: Filter, cap: int) -> tuple[int, bool]:
     """Those of some states, and of a queue, along the index of each state."""
-    number = 0
+    number, all_of_them = 0, True
     for index, rest in _parts(chosen):
         left = cap + 1 - number
-        inner, scan = f"SELECT 1 FROM message WHERE {index} LIMIT :cap", left
-        if rest:
-            inner = (
-                f"SELECT 1 FROM (SELECT * FROM message WHERE {index} LIMIT :scan)"
-                f" WHERE {' AND '.join(rest)} LIMIT :cap"
-            )
-            scan = max(SCAN, left)
-        bound = {"scan": scan, "cap": left, "queue": chosen.queue}
-        found: Any = db.execute(f"SELECT count(*) FROM ({inner})", _used(bound, inner)).fetchall()
-        number += int(found[0][0])
+        inner = f"FROM message WHERE {index}" + (" LIMIT :scan" if rest else "")
+        bound = {"scan": max(SCAN, left), "cap": left, "queue": chosen.queue}
+        more, complete = _count(db, inner, rest, bound)
+        number, all_of_them = number + more, all_of_them and complete
         if number > cap:
             break
-    return number
+    return number, all_of_them
+
+
+def _count(
+    db: apsw.Connection, inner: str, rest: list[str], bound: dict[str, Any]
+) -> tuple[int, bool]:
+    """Count up to ``cap`` rows, and say whether there were fewer than ``scan`` to be tried."""
+    where = f" WHERE {' AND '.join(rest)}" if rest else ""
+    source = f"(SELECT * {inner}){where}" if rest else inner.removeprefix("FROM ")
+    sql = f"SELECT count(*) FROM (SELECT 1 FROM {source} LIMIT :cap)"
+    found: Any = db.execute(sql, _used(bound, sql)).fetchall()
+    if not rest:
+        return int(found[0][0]), True
+    last = f"SELECT 1 FROM (SELECT 1 {inner}) LIMIT 1 OFFSET :scan - 1"
+    return int(found[0][0]), db.execute(last, _used(bound, last)).fetchone() is None
 
 
 def _parts(chosen: Filter) -> list[tuple[str, list[str]]]:

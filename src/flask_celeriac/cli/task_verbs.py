@@ -127,7 +127,7 @@ def _apply_to_chosen(
     meant = chosen.only(*(verb.able if chosen.states else verb.usual))
     if meant is None:
         raise click.UsageError(f"Only tasks that are {_any_of(verb.able)} can be {verb.participle}")
-    count = operations.count(app, meant)
+    count = operations.count_all(app, meant)
     if count.capped:
         raise failure(
             f"These are more than {count.number:,} tasks, too many at a time: choose fewer, for"

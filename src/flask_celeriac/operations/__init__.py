@@ -3,7 +3,7 @@
 Each takes the application's Celery first, and gives and takes plain data.
 """
 
-from .bulk import VERBS, Outcome, apply_to_each, apply_to_many, count_allowed
+from .bulk import VERBS, Outcome, apply_to_each, apply_to_many, count_all, count_allowed
 from .listing import Count, Page, count, list_tasks
 from .outbox import DeadMessage, discard_dead, list_dead, retry_dead
 from .pruning import count_prunable, prune, prune_marks
@@ -37,6 +37,7 @@ __all__ = [
     "apply_to_many",
     "attempts",
     "count",
+    "count_all",
     "count_allowed",
     "count_prunable",
     "discard",

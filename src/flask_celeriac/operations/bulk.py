@@ -37,6 +37,13 @@ class Outcome:
     made: dict[str, str] = field(default_factory=dict)
 
 
+def count_all(app: FlaskCelery, chosen: Filter) -> listing.Count:
+    """How many tasks are chosen, however long it takes to find them all."""
+    counted = listing.count(app, chosen)
+    partly = counted.capped and counted.number < listing.COUNT_CAP
+    return count_allowed(app, chosen, lambda _: True) if partly else counted
+
+
 def count_allowed(app: FlaskCelery, chosen: Filter, allowed: Allowed = None) -> listing.Count:
     """How many tasks are chosen, of those that somebody may touch.
 
@@ -72,15 +79,17 @@ def apply_to_many(
     """
     if verb not in VERBS:
         raise InvalidRequestError(f"verb: there is no {verb!r}: they are {', '.join(VERBS)}")
-    counted = count_allowed(app, chosen, allowed)
-    if counted.capped:
+    counted, most, ids = count_allowed(app, chosen, allowed), listing.COUNT_CAP, None
+    number = counted.number
+    # Of conditions without an index, a count knows the newest tasks only: a list goes on.
+    if number == expected or (counted.capped and number < most):
+        ids = _ids(app, chosen, allowed, most + 1)
+        number = len(ids)
+    if number > most or (ids is None and counted.capped):
         raise InvalidRequestError(
-            f"These are more than {counted.number:,} tasks, too many at a time: choose fewer, for"
+            f"These are more than {most:,} tasks, too many at a time: choose fewer, for"
             " example by created_after"
         )
-    # Of conditions without an index, a count knows the newest tasks only: a list goes on.
-    ids = _ids(app, chosen, allowed, listing.COUNT_CAP + 1) if counted.number == expected else None
-    number = counted.number if ids is None else len(ids)
     if ids is None or number != expected:
         raise CountChangedError(
             f"These are {number} tasks, not {expected}: look at them again, and name that number"

@@ -46,14 +46,16 @@ class Page:
 class Count:
     """How many tasks there are.
 
-    :param capped: there are more than this number
+    :param capped: there may be more than this number: it is as far as is counted, or of the newest
+        tasks only, as conditions have no index
     """
 
     number: int
     capped: bool
 
     def __str__(self) -> str:
-        return f"{self.number // 1000}k+" if self.capped else str(self.number)
+        short = f"{self.number // 1000}k" if self.number >= 1000 else str(self.number)
+        return f"{short}+" if self.capped else str(self.number)
 
 
 def list_tasks(
@@ -146,18 +148,19 @@ def count(app: FlaskCelery, chosen: Filter | None = None, *, cap: int = COUNT_CA
     """
     chosen = _checked(chosen)
     sources = sources_of(app)
-    number = 0
+    number, complete = 0, True
     recorded: Filter | None = chosen
     if sources.queue is not None:
         wanted = chosen.only(*states.OPEN) if chosen.states else chosen
         if wanted is not None:
             with sources.queue.connection() as db:
-                number = queue_queries.count_messages(db, wanted, cap)
+                number, complete = queue_queries.count_messages(db, wanted, cap)
         recorded = chosen.only(*states.ENDED)
     if recorded is not None and number <= cap:
         with sources.engine.connect() as connection:
-            number += task_queries.count_tasks(connection, recorded, cap)
-    return Count(min(number, cap), number > cap)
+            more, all_of_them = task_queries.count_tasks(connection, recorded, cap)
+        number, complete = number + more, complete and all_of_them
+    return Count(min(number, cap), number > cap or not complete)
 
 
 def _checked(chosen: Filter | None) -> Filter:

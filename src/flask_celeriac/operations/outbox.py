@@ -53,8 +53,8 @@ def engine_of(app: FlaskCelery) -> Engine:
     engine = app.on_commit.find_engine()
     if engine is None:
         raise OutboxError(
-            "The session's database is in memory, and nobody else can reach its outbox: bind the"
-            " session to a file or a server"
+            "The outbox of this application cannot be reached here, as its session is bound to a"
+            " database in memory, an asynchronous driver or nothing: bind it to a file or a server"
         )
     return engine
 

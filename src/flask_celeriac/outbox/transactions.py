@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Engine, event
+from sqlalchemy.exc import UnboundExecutionError
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
@@ -89,9 +90,15 @@ def in_transaction(session: Any) -> bool:
 def connection_of(session: Session) -> Connection:
     """The connection that a session's transaction is on, begun if it was not.
 
-    :raises OutboxError: its driver is an asynchronous one
+    :raises OutboxError: it is bound to none, or its driver is an asynchronous one
     """
-    connection = session.connection(bind_arguments={"clause": outbox})
+    try:
+        connection = session.connection(bind_arguments={"clause": outbox})
+    except UnboundExecutionError as error:
+        raise OutboxError(
+            "The session does not say which of its databases has the outbox: bind it to one, or the"
+            " table, as in sessionmaker(binds={flask_celeriac.tables.outbox: engine})"
+        ) from error
     if connection.dialect.is_async:
         raise OutboxError(
             f"The outbox writes through synchronous drivers, and {connection.dialect.driver} is"
@@ -111,7 +118,10 @@ def engine_of(session: Any) -> Engine | None:
             session = stack.enter_context(session())
         if not isinstance(session, Session):
             return None
-        bind = session.get_bind(clause=outbox)
+        try:
+            bind = session.get_bind(clause=outbox)
+        except UnboundExecutionError:
+            return None
         return None if bind.dialect.is_async else bind.engine
 
 
@@ -169,6 +179,14 @@ def _tell(session: Session, *, certain: bool) -> None:
             written.ended(written.engine, written.ids, certain)
 
 
+def _after_rollback(session: Session) -> None:
+    if session.in_nested_transaction():  # told of next, and of which one it was
+        return
+    for written in session.info.pop(_KEY, ()):
+        with _logged():
+            written.dropped(len(written.ids))
+
+
 def _after_soft_rollback(session: Session, previous: Any) -> None:
     kept = []
     for written in session.info.pop(_KEY, ()):
@@ -205,6 +223,7 @@ def _logged() -> Iterator[None]:
 _LISTENERS: dict[str, Callable[..., None]] = {
     "after_begin": _after_begin,
     "after_commit": _after_commit,
+    "after_rollback": _after_rollback,
     "after_soft_rollback": _after_soft_rollback,
     "after_transaction_end": _after_transaction_end,
 }

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 #: Rows that conditions without an index are tried on, for one page.
 SCAN = 5_000
 #: And for a count.
-COUNT_SCAN = 10_000
+COUNT_SCAN = 5_000
 #: Tasks that wait, among which the first of each queue is looked for.
 OLDEST = 2_000
 
@@ -129,22 +129,25 @@ def list_tasks(connection: Connection, chosen: Filter, after: Place | None, limi
     return Rows(found[:limit], reached if len(found) < limit else None)
 
 
-def count_tasks(connection: Connection, chosen: Filter, cap: int) -> int:
+def count_tasks(connection: Connection, chosen: Filter, cap: int) -> tuple[int, bool]:
     """How many records are chosen, counting no further than one beyond ``cap``.
 
     Where conditions have no index, of the newest :data:`COUNT_SCAN` records.
+
+    :return: the number, and whether all records were looked at, as far as it was counted
     """
     parts, rest = _conditions(chosen, None)
-    number = 0
+    number, all_of_them = 0, True
     for part in parts:
         edge = _edge(connection, part, COUNT_SCAN // len(parts)) if rest else None
+        all_of_them = all_of_them and edge is None
         limited = _along(part, [record.c.id], edge).where(*rest).limit(cap + 1 - number)
         number += connection.execute(
             select(func.count()).select_from(limited.subquery())
         ).scalar_one()
         if number > cap:
             break
-    return number
+    return number, all_of_them
 
 
 def _along(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from celery import states as celery_states
 from celery.exceptions import Ignore
 
-from .. import states
+from .. import signing, states
 from ..records.description import CRASHES
 from ..verification import Complaint
 from . import limiting, lost
@@ -47,12 +47,16 @@ def _begin(task: Any, request: Any) -> None:
     again = may_have_come_before(request)
     if again:
         lost.note(task.app, request)
+    # Who cannot sign can still send what was signed a second time.
+    signed = bool(request.headers) and signing.HEADER in request.headers
     if recorder.is_needed:
-        standing = recorder.began(request, again=again, limit=limit_of(task))
+        standing = recorder.began(request, again=again or signed, limit=limit_of(task))
     elif again:
         standing = recorder.over(request)
         if standing is None and not _held(task, request, recorder):
             raise Ignore("it was taken from this worker, which was stopped for too long")
+    elif signed:
+        standing = recorder.over(request)
     else:
         return
     if standing is not None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from celery import bootsteps
 
-from .. import celery_app, due_dates, exposure
+from .. import celery_app, due_dates, exposure, unpacking
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +23,7 @@ class Patient(bootsteps.StartStopStep):
         from . import commands  # noqa: F401 - what workers answer; costly elsewhere
 
         worker.app.patient = True
+        unpacking.limit()
 
     def start(self, parent: Any) -> None:
         """Say which time limits the broker does not wait for, and who may write to it."""

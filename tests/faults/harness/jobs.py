@@ -123,8 +123,8 @@ def chords(seed: int, first: int, count: int, size: int, longest: float) -> None
 
 
 def deliver_twice(seed: int, share: float) -> None:
-    """Put some of the messages that wait into the queue once more. Prints how many."""
-    chance, again = random.Random(seed), 0
+    """Put some of the messages that wait into the queue once more. Prints their ids."""
+    chance = random.Random(seed)
     with app().connection_for_write() as connection:
         channel = connection.default_channel
         producer, taken = Producer(channel), []
@@ -132,7 +132,8 @@ def deliver_twice(seed: int, share: float) -> None:
             taken.append(message if not isinstance(message, dict) else channel.Message(message))
         for message in taken:
             twice = chance.random() < share
-            again += twice
+            if twice:
+                print(message.headers["id"])
             for _ in range(1 + twice):
                 properties = {
                     key: message.properties[key]
@@ -150,7 +151,6 @@ def deliver_twice(seed: int, share: float) -> None:
                     **properties,
                 )
             message.ack()
-    print(again)
 
 
 #: A pickle that would make a file, were it loaded.

@@ -75,6 +75,29 @@ def produce(
         print(f"slowest {slowest:.2f}", flush=True)
 
 
+def commit(seed: int, first: int, count: int, longest: float, rate: float) -> None:
+    """Enqueue on commit, as a view does that answers when its transaction is committed.
+
+    A task is acknowledged when the commit has returned. Prints the slowest transaction, in seconds.
+    """
+    module = importlib.import_module(Setup.read().app)
+    chance = random.Random(seed)
+    begun, slowest = time.monotonic(), 0.0
+    for number in range(first, first + count):
+        time.sleep(max(0.0, begun + (number - first) / rate - time.monotonic()))
+        tasks.note("attempt", number)
+        called = time.monotonic()
+        with module.flask_app.app_context():
+            args = (number, chance.uniform(0, longest))
+            own_id = tasks.task_id(seed, number)
+            module.app.tasks["work"].apply_async_on_commit(args, task_id=own_id)
+            module.session.commit()
+        slowest = max(slowest, time.monotonic() - called)
+        tasks.note("acked", number)
+        module.session.remove()
+        print(f"slowest {slowest:.2f}", flush=True)
+
+
 def revoke(seed: int, numbers: list[int]) -> None:
     """Take tasks back, as Celery's users do."""
     app().control.revoke([tasks.task_id(seed, number) for number in numbers])
@@ -100,8 +123,8 @@ def chords(seed: int, first: int, count: int, size: int, longest: float) -> None
 
 
 def deliver_twice(seed: int, share: float) -> None:
-    """Put some of the messages that wait into the queue once more. Prints how many."""
-    chance, again = random.Random(seed), 0
+    """Put some of the messages that wait into the queue once more. Prints their ids."""
+    chance = random.Random(seed)
     with app().connection_for_write() as connection:
         channel = connection.default_channel
         producer, taken = Producer(channel), []
@@ -109,7 +132,8 @@ def deliver_twice(seed: int, share: float) -> None:
             taken.append(message if not isinstance(message, dict) else channel.Message(message))
         for message in taken:
             twice = chance.random() < share
-            again += twice
+            if twice:
+                print(message.headers["id"])
             for _ in range(1 + twice):
                 properties = {
                     key: message.properties[key]
@@ -127,7 +151,6 @@ def deliver_twice(seed: int, share: float) -> None:
                     **properties,
                 )
             message.ack()
-    print(again)
 
 
 #: A pickle that would make a file, were it loaded.

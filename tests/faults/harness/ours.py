@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sqlalchemy
 from flask import Flask
+from sqlalchemy.orm import scoped_session, sessionmaker
 
 from flask_celeriac import Celeriac
+from flask_celeriac.database import make_outbox
 from tests.faults.harness import tasks
 from tests.faults.harness.setup import Setup
 
@@ -16,7 +19,9 @@ if setup.broker:
 if setup.database:
     flask_app.config["CELERIAC_DATABASE"] = setup.database
 flask_app.config.update(setup.flask)
-celeriac = Celeriac()
+engine = sqlalchemy.create_engine(setup.outbox) if setup.outbox else None
+session = scoped_session(sessionmaker(engine)) if engine is not None else None
+celeriac = Celeriac(session=session)
 for function in (*tasks.TASKS, *([tasks.newer] if setup.version > 1 else [])):
     celeriac.task(name=function.__name__, **setup.tasks.get(function.__name__, {}))(function)
 celeriac.init_app(flask_app)
@@ -26,3 +31,5 @@ app = flask_app.extensions["celery"]
 def prepare() -> None:
     """Have the tables made, by asking for a record."""
     assert app.AsyncResult("nobody's").state == "PENDING"
+    if engine is not None:
+        make_outbox(engine)

@@ -132,6 +132,17 @@ class Session:
         self.producers.append(process)
         return process
 
+    def transactions(self, count: int, *, first: int, rate: float) -> Process:
+        """Have tasks enqueued on commit by a process of its own."""
+        process = self.place.zygote.start(
+            f"{JOBS}:commit",
+            *(self.seed, first, count, 20.0, rate),
+            log=self.place.folder / f"producer-{len(self.producers)}.log",
+            env=self.environment(),
+        )
+        self.producers.append(process)
+        return process
+
     def run(self, function: str, *arguments: object, setup: Setup | None = None) -> str:
         """Call a function of ``jobs`` in a process of its own, and what it printed."""
         log = self.place.folder / f"{function}-{time.monotonic_ns()}.log"

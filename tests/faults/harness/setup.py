@@ -23,6 +23,7 @@ class Setup:
     :param tasks: options of tasks, by their names.
     :param version: of the application: the second knows one more task.
     :param lease: seconds of a lease in the embedded file, if not its own.
+    :param outbox: the URL of the application's own database, which tasks are sent through.
     """
 
     app: str
@@ -35,6 +36,7 @@ class Setup:
     tasks: dict[str, dict[str, Any]] = field(default_factory=dict)
     version: int = 1
     lease: float = 0.0
+    outbox: str | None = None
 
     @classmethod
     def read(cls) -> Setup:

@@ -178,6 +178,8 @@ def place(
             settings = {**QUIET, **(LATE if system.flavour == "late" else {})}
             results = made.url if system.broker == "redis" and made else None
             setup = replace(setup, celery=settings, results=results)
+        if changes.pop("outbox", False):
+            setup = replace(setup, outbox=_records(stack, folder, "postgres", "outbox"))
         celery = {**setup.celery, **changes.pop("celery", {})}
         setup = replace(setup, celery=celery, **changes)
         Path(setup.home).mkdir(exist_ok=True)
@@ -188,11 +190,11 @@ def place(
         yield found
 
 
-def _records(stack: contextlib.ExitStack, folder: Path, where: str) -> str:
+def _records(stack: contextlib.ExitStack, folder: Path, where: str, name: str = "records") -> str:
     if where == "postgres" and not pieces.missing(services.POSTGRES):
         drop = "DROP DATABASE {} WITH (FORCE)"
         return stack.enter_context(pieces.sql_database(services.POSTGRES, drop=drop))
-    return f"sqlite:///{folder / 'records.db'}"
+    return f"sqlite:///{folder / name}.db"
 
 
 def _prepare(found: Place) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import psutil
 
 from tests.faults.harness.session import Session, Slow
@@ -43,8 +45,9 @@ def chords(session: Session, scale: float) -> None:
     session.may_overlap = True
     count, size = max(5, round(1000 * scale)), 20
     session.run("chords", session.seed, 0, count, size, 20.0)
-    again = int(session.run("deliver_twice", session.seed, 0.05).split()[-1])
-    session.outages, session.excused = again, again
+    said = session.run("deliver_twice", session.seed, 0.05)
+    again = {int(found) for found in re.findall(rf"fault-{session.seed}-(\d+)", said)}
+    session.outages = session.excused = len(again)
     session.start_worker()
     session.start_worker()
     for _ in range(max(2, round(50 * scale))):
@@ -59,4 +62,7 @@ def chords(session: Session, scale: float) -> None:
     often = {n: len(lines) for n, lines in starts.items() if n >= BODIES and len(lines) > 1}
     if sum(often.values()) - len(often) > session.kills:
         session.cell.wrong.append(f"bodies ran again: {often}")
+    hit = {line.number for hit in session.hits for line in hit.running}
+    others = [n for n, lines in starts.items() if len(lines) > 1 and n not in again | hit]
+    session.cell.notes += [f"neither hit nor sent twice: {others}"] if others else []
     session.cell.notes.append(f"{count} chords of {size}, {len(often)} bodies ran twice")

@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -118,6 +119,40 @@ def drop_replies(session: Session, scale: float) -> None:
         ]
         session.settle()
         session.stop_workers()
+
+
+@contextlib.contextmanager
+def own_database(_: Path) -> Iterator[dict[str, Any]]:
+    """A database of the application's, with an outbox in it."""
+    yield {"outbox": True}
+
+
+def without_relay(session: Session, scale: float) -> None:
+    """T14: no worker, no relay and no broker, while transactions with tasks are committed.
+
+    Producers are killed besides, between their commit and the message; then all is there again.
+    """
+    session.may_overlap = True
+    server = session.place.server
+    turns = max(2, round(20 * scale))
+    worker = session.ready(session.start_worker())
+    for turn in range(turns):
+        producer = session.transactions(300, first=turn * 1000, rate=50)
+        session.wait(lambda: session.account.starts, "it works")
+        session.kill(worker)
+        if server is not None:
+            server.kill()
+        _excuse(session)
+        session.outages += 1
+        _pause(session, session.chance.uniform(2.0, 4.0))
+        producer.signal(signal.SIGKILL)
+        session.wait(lambda: not producer.alive, "it is gone")  # noqa: B023 - at once
+        if server is not None:
+            server.start()
+        session.returns.append(time.monotonic())
+        worker = session.ready(session.start_worker())
+    session.settle()
+    session.cell.notes.append(f"slowest transaction {session.slowest():.2f} s")
 
 
 @contextlib.contextmanager

@@ -129,6 +129,7 @@ RECIPES = (
         SERVERS,
         must_lose=(_STOCK_REDIS, _LATE_REDIS),
     ),
+    Recipe("T14", "no relay, no broker", outages.without_relay, OURS, around=outages.own_database),
     Recipe("T15", "commands beside it", file.looked_at, EMBEDDED),
     Recipe("T17", "a process for each task", kills.forks, OURS),
     Recipe("T21", "every way to stop a worker", deploys.shutdowns),

@@ -239,7 +239,14 @@ def states_of(app: Flask) -> dict[str, int]:
                 " (state = 'dead' OR task_id LIKE 'garbage-%') GROUP BY state"
             )
         )
-        return {row[0]: row[1] for row in rows}
+        found = {row[0]: row[1] for row in rows}
+    broker = app.extensions["celery"].conf.broker_url
+    if broker.startswith("redis"):
+        # What has no envelope has no record: the transport keeps it in a list beside the queue.
+        with redis.Redis.from_url(broker) as client:
+            aside = sum(client.llen(key) for key in client.scan_iter("*celeriac.unreadable.*"))
+        found |= {"unreadable": aside} if aside else {}
+    return found
 
 
 def swallowed(app: Flask, seed: int, count: int, say: Callable[[str], None]) -> list[str]:

@@ -9,6 +9,7 @@ from celery import signals
 from celery.app import default_app
 
 from .. import celery_app
+from ..broker import orphans
 from . import patient, sessions
 
 if TYPE_CHECKING:
@@ -20,7 +21,11 @@ _inherited: list[object] = []
 
 
 def install() -> None:
-    """Have Celery call :func:`on_process_init` in every new process of a worker's pool."""
+    """Have Celery call :func:`on_process_init` in every new process of a worker's pool.
+
+    On every broker such a process ends with its worker, whose tasks others run again then.
+    """
+    orphans.end_with_parent()
     signals.worker_process_init.connect(on_process_init, dispatch_uid=__name__)
     signals.beat_init.connect(patient.on_beat_init, dispatch_uid=patient.__name__)
 

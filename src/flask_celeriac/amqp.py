@@ -5,13 +5,61 @@ from __future__ import annotations
 from typing import Any
 
 from celery.app import amqp
-from kombu import serialization
+from kombu import connection, serialization
+from kombu.utils import collections
+from kombu.utils.imports import symbol_by_name
 from kombu.utils.objects import cached_property
 
 from . import redaction, signing
+from .brokers import uses_claims
 
 #: Celery's stubs know only a part of it.
 CeleryAMQP: Any = amqp.AMQP
+KombuConnection: Any = connection.Connection
+KombuPooledConnection: Any = connection.PooledConnection
+KombuSeq: Any = collections.HashedSeq
+KombuPool: Any = connection.ConnectionPool
+
+_KOMBUS_REDIS = ("kombu.transport.redis", "Transport")
+
+
+class _ThroughClaims:
+    """What a connection and a pooled one have in common."""
+
+    def get_transport_cls(self) -> Any:
+        """The class of the transport."""
+        mine: Any = self
+        found = super().get_transport_cls()  # type: ignore[misc]
+        is_kombus = (found.__module__, found.__qualname__) == _KOMBUS_REDIS
+        if is_kombus and uses_claims(mine.transport_options):
+            return symbol_by_name("flask_celeriac.contrib.redis_broker.transport:Transport")
+        return found
+
+
+class FlaskConnection(_ThroughClaims, KombuConnection):  # type: ignore[misc]
+    """kombu's, which reaches Redis through the transport that loses nothing with a worker.
+
+    Under the same URLs, unless ``broker_transport_options`` say ``{"claims": False}``.
+
+    .. versionadded:: 0.1
+    """
+
+    def Pool(self, limit: int | None = None, **kwargs: Any) -> Any:  # noqa: N802 - kombu's name
+        """A pool of such connections."""
+        return _Pool(self, limit, **kwargs)
+
+    def __eqhash__(self) -> Any:
+        # A stock Celery in this process that has the same settings has pools of its own.
+        return KombuSeq(*super().__eqhash__(), __name__)
+
+
+class _PooledConnection(_ThroughClaims, KombuPooledConnection):  # type: ignore[misc]
+    pass
+
+
+class _Pool(KombuPool):  # type: ignore[misc]
+    def new(self) -> Any:
+        return _PooledConnection(self, **dict(self.connection._info(resolve=False)))
 
 
 class FlaskAMQP(CeleryAMQP):  # type: ignore[misc]
@@ -19,6 +67,8 @@ class FlaskAMQP(CeleryAMQP):  # type: ignore[misc]
 
     .. versionadded:: 0.1
     """
+
+    Connection = BrokerConnection = FlaskConnection
 
     def as_task_v2(
         self,

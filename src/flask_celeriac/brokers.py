@@ -17,7 +17,7 @@ _SCHEMES: dict[str, Kind] = {
 }
 
 #: Seconds after which a broker gives a message that nobody has acknowledged to another worker:
-#: kombu's ``visibility_timeout`` for Redis, and RabbitMQ's own ``consumer_timeout``.
+#: ``visibility_timeout`` of kombu's transport for Redis, and RabbitMQ's own ``consumer_timeout``.
 UNACKNOWLEDGED: dict[Kind, float] = {"redis": 3600, "rabbitmq": 1800}
 
 
@@ -35,10 +35,33 @@ def kind_of_url(url: Any, transport: str | None = None) -> Kind:
     :param url: what ``broker_url`` may be: a URL, several with ``;`` between, a list, or a host
     :param transport: what to assume of a host without a scheme
     """
+    return _SCHEMES.get(_scheme(url, transport), "other")
+
+
+def claims_on_redis(conf: Any) -> bool:
+    """Whether Redis is reached through our transport, which renews what a living worker has.
+
+    Sentinels and ``broker_transport_options={"claims": False}`` leave it to kombu's.
+
+    :param conf: ``celery.conf``
+    """
+    url = conf.broker_read_url or conf.broker_write_url
+    return _scheme(url, conf.broker_transport) in {"redis", "rediss"} and uses_claims(
+        conf.broker_transport_options
+    )
+
+
+def uses_claims(options: dict[str, Any] | None) -> bool:
+    """Whether options of a transport leave claims on, which need acknowledgements."""
+    options = options or {}
+    return bool(options.get("claims", True) and options.get("ack_emulation", True))
+
+
+def _scheme(url: Any, transport: str | None) -> str:
     first = url if isinstance(url, str) else next(iter(url or ()), "")
     scheme, separator, _ = str(first).partition("://")
     name = scheme if separator else transport or "amqp"
-    return _SCHEMES.get(name.partition("+")[0].lower(), "other")
+    return name.partition("+")[0].lower()
 
 
 def redelivery_after(conf: Any) -> float | None:
@@ -49,6 +72,8 @@ def redelivery_after(conf: Any) -> float | None:
     kind = kind_of(conf)
     options: dict[str, Any] = conf.broker_transport_options or {}
     seconds = UNACKNOWLEDGED.get(kind)
+    if claims_on_redis(conf):
+        return None
     if kind == "redis":
         seconds = options.get("visibility_timeout", seconds)
     return None if seconds is None else float(seconds)

@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _FAR = (
-    "%s is to start in %s, but Redis gives a message that was not acknowledged for %s to another "
-    "worker: it would run about %d times. Keep the date in a table and send the task when it is "
-    'due, or raise broker_transport_options["visibility_timeout"], for which the task of a killed '
-    "worker waits, too."
+    "%s is to start in %s, but without claims Redis gives a message that was not acknowledged for "
+    "%s to another worker: it would run about %d times. Keep the date in a table and send the task "
+    'when it is due, or raise broker_transport_options["visibility_timeout"], for which the task '
+    "of a killed worker waits, too."
 )
 _LONG = {
     "redis": (
-        "%s may run for %s, but Redis gives a message that was not acknowledged for %s to another "
-        "worker, while the first still runs it. Raise "
+        "%s may run for %s, but without claims Redis gives a message that was not acknowledged for "
+        "%s to another worker, while the first still runs it. Raise "
         'broker_transport_options["visibility_timeout"] above the time limit, or lower that.'
     ),
     "rabbitmq": (
@@ -37,7 +37,7 @@ _LONG = {
 
 
 def look(app: FlaskCelery, name: str, countdown: Any, eta: Any) -> None:
-    """Say once for each task that a date is too far away for Redis.
+    """Say once for each task that a date is too far away for kombu's transport on Redis.
 
     :param countdown: seconds until the task is due
     :param eta: when it is, as Celery takes it

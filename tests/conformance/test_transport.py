@@ -14,30 +14,34 @@ from kombu.exceptions import ChannelError
 
 import flask_celeriac.broker  # noqa: F401 - registers the transport
 from flask_celeriac import sqlite
+from flask_celeriac.amqp import FlaskConnection
 from tests.broker.messages import Receiver, put, size
 from tests.support.pieces import redis_database
 
 Connect = Callable[[], Connection]
 
 
-@pytest.fixture(scope="module", params=["embedded", "memory", "redis"])
-def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A broker of each kind, for all tests of this file."""
+@pytest.fixture(scope="module", params=["embedded", "memory", "kombu's redis", "our redis"])
+def connection(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Connect]:
+    """What connects to a broker of each kind, for all tests of this file."""
     if request.param == "memory":
-        yield "memory://"
-    elif request.param == "redis":
-        with redis_database() as url:
-            yield url
-    else:
+        yield lambda: Connection("memory://")
+    elif request.param == "embedded":
         path = str(Path(tmp_path_factory.mktemp("transport")) / "celeriac.db")
-        yield sqlite.url_of(path)
+        yield lambda: Connection(sqlite.url_of(path))
         sqlite.file_at(path).close()
+    else:
+        kind = FlaskConnection if request.param == "our redis" else Connection
+        with redis_database() as url:
+            yield lambda: kind(url)
 
 
 @pytest.fixture
-def connect(url: str) -> Iterator[Connect]:
+def connect(connection: Connect) -> Iterator[Connect]:
     with ExitStack() as opened:
-        yield lambda: opened.enter_context(Connection(url))
+        yield lambda: opened.enter_context(connection())
 
 
 @pytest.fixture

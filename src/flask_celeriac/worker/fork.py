@@ -9,6 +9,7 @@ from celery import signals
 from celery.app import default_app
 
 from .. import celery_app
+from ..broker import orphans
 from . import ends, entries, patient, sessions
 
 if TYPE_CHECKING:
@@ -22,7 +23,10 @@ _inherited: list[object] = []
 def install() -> None:
     """Have Celery call :func:`on_process_init` in every new process of a worker's pool, and more
     where beat begins.
+
+    On every broker such a process ends with its worker, whose tasks others run again then.
     """
+    orphans.end_with_parent()
     signals.worker_process_init.connect(on_process_init, dispatch_uid=__name__)
     signals.beat_init.connect(patient.on_beat_init, dispatch_uid=patient.__name__)
     signals.beat_init.connect(entries.on_beat_init, dispatch_uid=entries.__name__)

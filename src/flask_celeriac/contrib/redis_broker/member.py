@@ -1,0 +1,310 @@
+"""A process that claims messages: how others know that it lives, and what it still has to say.
+
+It outlives its connections. A task goes on when one breaks, and its acknowledgement waits here
+until there is another. A thread renews the lease, because a solo worker's event loop stands still
+while a task runs; the same thread looks after the processes that did not renew theirs.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import secrets
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+from redis import exceptions
+
+from ...liveness import uptime
+from . import bookings, scripts
+from .scripts import Keys, Scripts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+#: Parts of a lease between two renewals, each a look at the others.
+BEATS = 8
+#: Seconds between two renewals of bookings, at most.
+RENEWAL = 60.0
+#: Seconds that closing a connection waits for what this process has to say at its end.
+FAREWELL = 5.0
+
+logger = logging.getLogger(__name__)
+_members: dict[Any, Member] = {}
+_lock = threading.Lock()
+
+
+def _begin_child() -> None:
+    """In a forked child: it claims nothing yet."""
+    global _lock
+    _lock = threading.Lock()
+    _members.clear()
+
+
+os.register_at_fork(after_in_child=_begin_child)
+
+
+class Member:
+    """This process, among those that claim messages from a broker.
+
+    :param pool: connections of its own.
+    :param lease: seconds after which it is taken to be dead when it did not renew that.
+    :param visibility: seconds after which a stock worker takes what was not acknowledged.
+
+    .. versionadded:: 0.1
+    """
+
+    def __init__(self, pool: Any, client: Any, keys: Keys, lease: float, visibility: float) -> None:
+        self.id = secrets.token_hex(8)
+        self.keys = keys
+        self._server = Scripts(client)
+        self._pool = pool
+        self.lease = lease
+        self._renewal = min(RENEWAL, visibility / 4)
+        self._beat_every = min(lease / BEATS, max(self._renewal, lease / BEATS / 10))
+        self._renewed = 0.0
+        self._until = 0.0
+        self._users = 0
+        self._channels = itertools.count(1)
+        #: What it has, acknowledged, and gives back; as dicts, which threads may change.
+        self.held: dict[str, None] = {}
+        self.acked: dict[str, None] = {}
+        self.released: dict[str, None] = {}
+        #: Prefixes of channels that are gone and may have claimed what they never saw.
+        self._unsure: dict[str, None] = {}
+        #: Whether others were given what it had, and it has not drawn the consequence.
+        self.lost = False
+        self._suspects: dict[str, float] = {}
+        self._renewing = threading.Lock()
+        self._awake = threading.Event()
+        self._thread = threading.Thread(target=self._live, name="celeriac-lease", daemon=True)
+
+    def prefix(self) -> str:
+        """What a new channel's tags begin with."""
+        return f"{self.id}:{next(self._channels)}:"
+
+    # What channels say
+
+    def settle(self, tag: str, *, release: bool = False) -> None:
+        """Note that a message has ended or goes back; it is written with the next turn."""
+        self.held.pop(tag, None)
+        (self.released if release else self.acked)[tag] = None
+
+    def some_acked(self) -> list[str]:
+        """Tags to acknowledge; to be :meth:`forgotten <forget>` when that was done."""
+        return list(self.acked)[: scripts.CHUNK] if self.acked else []
+
+    def forget(self, tags: Iterable[str]) -> None:
+        """Drop what was acknowledged."""
+        for tag in tags:
+            self.acked.pop(tag, None)
+
+    def flush(self, server: Scripts | None = None) -> None:
+        """Write what was settled."""
+        server = server or self._server
+        keys = self.keys
+        while acked := self.some_acked():
+            server.ack(keys=[keys.unacked, keys.index, keys.claims(self.id)], args=acked)
+            self.forget(acked)
+        if self.released:
+            released = list(self.released)
+            bookings.restore(server, keys, released, self.id)
+            for tag in released:
+                self.released.pop(tag, None)
+
+    def nudge(self) -> None:
+        """Have the thread write what was settled, as no channel may come to do it."""
+        self._awake.set()
+
+    def abandon(self, prefix: str, *, kept: Iterable[str] = (), unsure: bool = False) -> None:
+        """A channel is gone: give back what it had.
+
+        :param prefix: that of its tags.
+        :param kept: what runs, and is acknowledged when it has ended.
+        :param unsure: whether it may have claimed what it was never told of.
+        """
+        running = set(kept)
+        for tag in [tag for tag in list(self.held) if tag.startswith(prefix)]:
+            if tag not in running:
+                self.settle(tag, release=True)
+        if unsure:
+            self._unsure[prefix] = None
+        self.nudge()
+
+    # Living
+
+    def check(self, server: Scripts) -> None:
+        """Renew the lease if it has run out, and see what was lost with it."""
+        if self._until < uptime():
+            self.renew(server)  # which waits for the thread, if that has just begun to
+
+    def renew(self, server: Scripts | None = None) -> list[str]:
+        """Renew the lease; return who did not."""
+        with self._renewing:
+            return self._renew(server or self._server)
+
+    def _renew(self, server: Scripts) -> list[str]:
+        now, keys = uptime(), self.keys
+        bookings_too = now - self._renewed >= self._renewal
+        alive, *overdue = server.renew(
+            keys=[keys.workers, keys.index, keys.claims(self.id)],
+            args=[self.id, self.lease, int(bookings_too)],
+        )
+        if bookings_too:
+            self._renewed = now
+        if not alive and self._until:
+            self._look_what_is_left(server)
+        self._until = now + self.lease
+        return [name.decode() for name in overdue]
+
+    def _look_what_is_left(self, server: Scripts) -> None:
+        held = list(self.held)
+        if not held:
+            return
+        with server.client.pipeline(transaction=False) as pipe:
+            for tag in held:
+                pipe.hexists(self.keys.unacked, tag)
+            found = pipe.execute()
+        gone = [tag for tag, there in zip(held, found, strict=True) if not there]
+        for tag in gone:
+            self.held.pop(tag, None)
+        if gone:
+            self.lost = True
+            logger.warning(
+                "This process was stopped for longer than its lease of %g s: %d message(s) that it"
+                " had were given to others",
+                self.lease,
+                len(gone),
+            )
+
+    def _live(self) -> None:
+        beat, failed = self._beat_every, False
+        while not self._has_left():
+            self._awake.wait(min(beat, 1.0) if failed else beat)
+            self._awake.clear()
+            try:
+                self._beat()
+                failed = False
+            except (exceptions.RedisError, OSError) as error:
+                self._suspects.clear()
+                if not failed:
+                    logger.warning("The lease of this worker cannot be renewed now: %s", error)
+                failed = True
+        self._part()
+
+    def _has_left(self) -> bool:
+        with _lock:
+            if self._users or self.held:
+                return False
+            self._forget_member()
+            return True
+
+    def _forget_member(self) -> None:
+        for key in [key for key, member in _members.items() if member is self]:
+            del _members[key]
+
+    def _beat(self) -> None:
+        overdue = self.renew()
+        self._settle_what_is_unsure()
+        if self.acked or self.released:
+            self.flush()
+        self._look_after(overdue)
+
+    def _settle_what_is_unsure(self) -> None:
+        """Give back what channels that are gone have claimed and were never told of."""
+        unsure = tuple(self._unsure)
+        if not unsure:
+            return
+        tags = self._server.client.hkeys(self.keys.claims(self.id))
+        known = {*self.held, *self.acked}
+        for tag in (tag.decode() for tag in tags):
+            if tag.startswith(unsure) and tag not in known:
+                self.released[tag] = None
+        for prefix in unsure:
+            self._unsure.pop(prefix, None)
+
+    def _look_after(self, overdue: list[str]) -> None:
+        """Give back what dead processes had.
+
+        A second look comes before that: when the server itself was away, all are overdue at once,
+        and those that live have said so by then.
+        """
+        now = uptime()
+        self._suspects = {name: self._suspects.get(name, now) for name in overdue}
+        for name, since in list(self._suspects.items()):
+            if name != self.id and now - since >= self.lease / 4:
+                recover(self._server, self.keys, name)
+                del self._suspects[name]
+
+    def _part(self) -> None:
+        """Say goodbye, with all that is left to say."""
+        try:
+            self._settle_what_is_unsure()
+            self.flush()
+            keys = self.keys
+            self._server.leave(keys=[keys.workers, keys.claims(self.id)], args=[self.id])
+        except (exceptions.RedisError, OSError) as error:
+            if self.acked or self.released:
+                logger.warning(
+                    "Redis was not told that %d task(s) have ended, which will run again: %s",
+                    len(self.acked),
+                    error,
+                )
+        finally:
+            self._pool.disconnect()
+
+    def leave(self) -> None:
+        """One channel less claims; the last one that leaves takes the process's lease with it."""
+        with _lock:
+            self._users -= 1
+            if self._users or self.held:
+                return
+            self._forget_member()
+        self.nudge()
+        if self._thread is not threading.current_thread():
+            self._thread.join(FAREWELL)
+
+
+def join(channel: Any, keys: Keys) -> Member:
+    """Make this process one that claims messages from a broker; pair it with ``leave()``."""
+    params = channel.pool.connection_kwargs
+    place = tuple(str(params.get(name)) for name in ("host", "port", "path", "db", "username"))
+    key = (os.getpid(), place, keys, channel.lease)
+    with _lock:
+        member = _members.get(key)
+        if member is None:
+            pool = channel._get_pool()
+            client = channel.plain_client(pool)
+            member = Member(pool, client, keys, channel.lease, float(channel.visibility_timeout))
+            try:
+                member.renew()
+            except BaseException:
+                pool.disconnect()
+                raise
+            _members[key] = member
+        member._users += 1
+        if member._users == 1 and not member._thread.is_alive():
+            member._thread.start()
+    return member
+
+
+def recover(server: Scripts, keys: Keys, name: str) -> int:
+    """Give back what a dead process had, and count that in the messages.
+
+    :return: how many messages that were.
+    """
+    tags = server.client.hkeys(keys.claims(name))
+    count = bookings.restore(server, keys, [tag.decode() for tag in tags], name, dead=True)
+    if count > 0:
+        logger.warning("%d task(s) of a worker that died will run again", count)
+    return count
+
+
+def running() -> set[str]:
+    """The delivery tags of the tasks that a worker in this process runs."""
+    state = sys.modules.get("celery.worker.state")
+    if state is None:
+        return set()
+    return {request.message.delivery_tag for request in tuple(state.active_requests)}

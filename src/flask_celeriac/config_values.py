@@ -333,8 +333,9 @@ def _secrets(value: Any) -> tuple[str, ...]:
     """Secrets, the newest first; a text has commas between them, or is a JSON list."""
     if isinstance(value, str):
         value = _names(value, Setting("signing_keys", "list", None, ()))
-    secrets = tuple(cast("list[Any]", value)) if isinstance(value, (list, tuple)) else (None,)
-    if not all(isinstance(secret, str) for secret in secrets):
+    given: list[Any] = list(value) if isinstance(value, (list, tuple)) else [None]
+    secrets = tuple(secret for secret in given if isinstance(secret, str))
+    if len(secrets) != len(given):
         raise ValueError("give a list of texts, the one to sign with first")
     if any(len(secret.encode()) < _SHORTEST_SECRET for secret in secrets):
         raise ValueError(

@@ -81,7 +81,7 @@ def shown(
     ``redact`` says.
     """
     task = app.tasks.get(name) if name else None
-    redact = getattr(task, "redact", ())
+    redact: Any = getattr(task, "redact", ())
     try:
         if callable(redact):
             args, kwargs = redact(list(args), dict(kwargs))

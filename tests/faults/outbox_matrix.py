@@ -8,19 +8,26 @@ from __future__ import annotations
 
 import multiprocessing
 import random
-from collections.abc import Callable, Iterable
+import traceback
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import sqlalchemy as sa
 from celery.contrib.testing.worker import start_worker
+from hypothesis import seed as reproduce
+from hypothesis import settings
+from hypothesis.stateful import run_state_machine_as_test
 
 from flask_celeriac.tables import outbox, outbox_metadata
 from tests.faults import outbox_app
 from tests.faults.outbox_app import POINTS, SHAPES, Shop, orders
+from tests.properties.test_outbox import OutboxMachine
 from tests.support import pieces, services
 
+#: Sequences of transactions at scale 1.
+EXAMPLES = 1_000
 Say = Callable[[str], None]
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["tests.faults.outbox_app", "flask_celeriac.broker.transport"])
@@ -46,10 +53,13 @@ ALL = [Cell(shape, point) for shape in SHAPES for point in POINTS]
 TWO_PHASE = [Cell(s, p, True) for s in ("commit", "rollback", "savepoint") for p in POINTS]
 
 
-def try_cells(url: str, folder: Path, cells: Iterable[Cell]) -> list[str]:
+def try_cells(
+    url: str, folder: Path, cells: Iterable[Cell], say: Say = lambda line: None
+) -> list[str]:
     """What is wrong after some cells on one database, which is empty.
 
     :param folder: for the embedded broker
+    :param say: told how many processes have ended early
     """
     chosen = list(cells)
     shop = Shop(url, str(folder / "instance"))
@@ -57,6 +67,7 @@ def try_cells(url: str, folder: Path, cells: Iterable[Cell]) -> list[str]:
         outbox_metadata.create_all(shop.engine)
         orders.metadata.create_all(shop.engine)
         died = [cell for cell in chosen if _dies(url, folder, cell)]
+        say(f"{len(chosen)} transactions, {len(died)} processes ended on the way (0: not tested)")
         return _complaints(shop, chosen, died)
     finally:
         shop.session.remove()
@@ -125,7 +136,7 @@ def two_phase_missing(url: str) -> str | None:
 
 
 @contextmanager
-def _database(name: str, folder: Path) -> Iterable[str]:  # type: ignore[misc]
+def _database(name: str, folder: Path) -> Iterator[str]:
     if name == "sqlite":
         yield f"sqlite:///{folder}/app.db"
     elif name == "postgresql":
@@ -150,7 +161,19 @@ def run(folder: Path, seed: int, scale: float, say: Say) -> list[str]:
                 say(reason or "two-phase commits are tested")
                 cells += [] if reason else TWO_PHASE
             cells = chance.sample(cells, max(1, min(len(cells), round(len(cells) * scale))))
-            found = try_cells(url, place, cells)
-            say(f"{name}: {len(cells)} cells, {len(found)} wrong")
+            say(name)
+            found = try_cells(url, place, cells, say)
+            say(f"{len(found)} wrong")
             wrong += [f"{name}: {each}" for each in found]
-    return wrong
+    return wrong + _sequences(seed, max(1, round(EXAMPLES * scale)), say)
+
+
+def _sequences(seed: int, number: int, say: Say) -> list[str]:
+    """Transactions and savepoints in any order, without deaths."""
+    chosen = settings(OutboxMachine.TestCase.settings, max_examples=number, database=None)
+    try:
+        run_state_machine_as_test(reproduce(seed)(OutboxMachine), settings=chosen)
+    except Exception:  # noqa: BLE001 - whatever it is, it is wrong
+        return [traceback.format_exc()]
+    say(f"{number} sequences of transactions and savepoints, 0 wrong")
+    return []

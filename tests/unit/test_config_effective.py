@@ -20,6 +20,7 @@ def test_rows_name_origins_and_hide_secrets() -> None:
     rows = effective(found, app.conf)
     assert [tuple(row) for row in rows] == [
         ("CELERIAC_DURABILITY", "full", "init_app(durability=...)"),
+        ("CELERIAC_RECORDS", "all", "default of Flask-Celeriac"),
         ("CELERIAC_KEEP_SUCCEEDED", 7, "default of Flask-Celeriac"),
         ("CELERIAC_KEEP_OTHERS", 30, "default of Flask-Celeriac"),
         ("CELERIAC_KEEP_AUDIT", 365, "default of Flask-Celeriac"),

@@ -53,7 +53,7 @@ def engine_of(app: FlaskCelery) -> Engine:
     engine = app.on_commit.find_engine()
     if engine is None:
         raise OutboxError(
-            "The outbox of this application cannot be reached here, as its session is bound to a"
+            "The outbox of this application cannot be reached from here: its session is bound to a"
             " database in memory, an asynchronous driver or nothing: bind it to a file or a server"
         )
     return engine

@@ -28,8 +28,9 @@ Run = Callable[[Path, int, float, Say], list[str]]
 RUNS = 400
 MESSAGES = 60_000
 EXAMPLES = 1_000
-#: How a recipe says that it put one more fault.
-COUNTED = re.compile(r"\d+/\d+ ")
+#: How recipes say that they put one more fault, or some.
+ONE = re.compile(r"\d+/\d+ |.*\([\d.]+ s\)$")
+SOME = re.compile(r"\w+: (\d+) cells")
 NOT_TESTED = "not tested"
 
 
@@ -97,10 +98,18 @@ def elsewhere(module: str) -> Run:
         name = f"tests.faults.{module}"
         if importlib.util.find_spec(name) is None:
             return [f"{NOT_TESTED}: {module} is not there"]
+        folder.mkdir(parents=True, exist_ok=True)
         found: list[str] = importlib.import_module(name).run(folder, seed, scale, say)
         return found
 
     return run
+
+
+def counted(text: str) -> int:
+    """How many faults a line tells of."""
+    if some := SOME.match(text):
+        return int(some[1])
+    return int(bool(ONE.match(text)))
 
 
 @dataclass(frozen=True)
@@ -121,7 +130,7 @@ class Module:
         begun = time.monotonic()
 
         def counting(text: str) -> None:
-            cell.injections += bool(COUNTED.match(text))
+            cell.injections += counted(text)
             say(text)
 
         try:

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from celery.worker.request import Request
 from flask import Flask
 
 from flask_celeriac import Celeriac, sqlite
 from flask_celeriac.backlog import backlog_at
 from flask_celeriac.records.ends import Successes
+from flask_celeriac.worker.request import Request
 
 celeriac = Celeriac()
 
@@ -72,9 +72,11 @@ class Shop:
 
     def run(self, channel: Any) -> None:
         """Run a task, and acknowledge it."""
-        message = channel.basic_get("celery")
+        self.request(channel.basic_get("celery")).execute()
+
+    def request(self, message: Any) -> Request:
         task = self.celery.tasks[message.headers["task"]]
-        Request(message, on_ack=message.ack_log_error, app=self.celery, task=task).execute()
+        return Request(message, on_ack=message.ack_log_error, app=self.celery, task=task)
 
     def record(self, task_id: str) -> dict[str, Any]:
         with self.file.connection() as db:
@@ -193,6 +195,17 @@ def test_what_more_there_is_to_say_is_recorded(make: Callable[..., Shop]) -> Non
     found = {name: shop.record(result.id) for name, result in tasks.items()}
     assert {name: row[name] for name, row in found.items() if row[name] is None} == {}
     assert {row["state"] for row in found.values()} == {"succeeded"}
+
+
+def test_whoever_runs_a_task_does_not_decode_its_body_again(make: Callable[..., Shop]) -> None:
+    shop = make()
+    add.delay(1, 2)
+    with shop.looping() as channel:
+        message = channel.basic_get("celery")
+        request = shop.request(message)
+        assert request.body is message.payload
+        assert request.content_type is None  # as Celery says that it is decoded
+        message.ack()
 
 
 def test_a_claim_that_was_taken_away_ends_nothing(

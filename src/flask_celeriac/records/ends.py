@@ -77,6 +77,7 @@ class Successes:
             packed = self._backend.pack(self._backend.encode_result(result, status))
         row = Success(
             *claim,
+            task_id,
             status,
             packed,
             request.hostname if kept else None,

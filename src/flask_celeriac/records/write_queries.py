@@ -59,8 +59,7 @@ _OF_MESSAGE = {
 }
 #: And of a task that succeeded at its first attempt, where a message is all there is.
 _OF_SUCCESS = {
-    **dict.fromkeys(("status", "result", "worker", "started", "finished")),
-    "task_id": "m.task_id",
+    **dict.fromkeys(("task_id", "status", "result", "worker", "started", "finished")),
     "name": "m.task",
     "state": f"'{states.SUCCEEDED}'",
     "attempts": "1",
@@ -134,6 +133,8 @@ class Success(NamedTuple):
 
     message: int
     claim: int
+    #: A message that somebody wrote into the file by hand may not have it in its row.
+    task_id: str
     status: str | None
     result: str | None
     worker: str | None

@@ -30,7 +30,8 @@ MESSAGES = 60_000
 EXAMPLES = 1_000
 #: How recipes say that they put one more fault, or some.
 ONE = re.compile(r"\d+/\d+ |.*\([\d.]+ s\)$")
-SOME = re.compile(r"\w+: (\d+) cells")
+SOME = re.compile(r"\w+: (\d+) cells|(\d+)/\2 messages")
+MESSAGES_MORE = re.compile(r"\d+/\d+ messages")
 NOT_TESTED = "not tested"
 
 
@@ -108,8 +109,8 @@ def elsewhere(module: str) -> Run:
 def counted(text: str) -> int:
     """How many faults a line tells of."""
     if some := SOME.match(text):
-        return int(some[1])
-    return int(bool(ONE.match(text)))
+        return int(some[1] or some[2])
+    return int(bool(ONE.match(text)) and not MESSAGES_MORE.match(text))
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,10 @@ import pytest
 from kombu import Connection, Message, Producer, Queue
 from kombu.exceptions import ChannelError
 
-from flask_celeriac import sqlite
+from flask_celeriac import database, sqlite, states
 from flask_celeriac.broker import transport
 from flask_celeriac.errors import StorageError
+from flask_celeriac.records import write_queries
 from tests.broker import processes
 from tests.broker.conftest import Connect
 from tests.broker.messages import Receiver, put, size
@@ -451,3 +452,17 @@ def test_many_processes_put_and_consume_at_once(url: str, path: str, connect: Co
             assert other.join() == 0
     assert sorted(seen) == sorted(n * 1000 + i for n in range(4) for i in range(200))
     assert look_into(path)["integrity"] == "ok"
+
+
+def test_a_consumer_that_leaves_gives_no_task_back_that_has_succeeded(
+    connect: Connect, path: str
+) -> None:
+    """Its process had stored that, and the worker was stopped before it heard of it."""
+    for task_id in ("succeeded", "failed", "unknown"):
+        put(connect(), task_id, headers={"id": task_id, "task": "shop.add"})
+    receiver = Receiver(connect(), "jobs").drain(3)
+    with database.engine_for(sqlite.url_of(path)).begin() as db:
+        for state in (states.SUCCEEDED, states.FAILED):
+            write_queries.write(db, {"task_id": state, "state": state, "updated": 1.0})
+    receiver.close()
+    assert Receiver(connect(), "jobs").drain(2).bodies == ["failed", "unknown"]

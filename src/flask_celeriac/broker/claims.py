@@ -340,9 +340,12 @@ class Claims:
     def close(self, outstanding: list[str]) -> None:
         """Write what is settled, give back what is not, and leave."""
         self._guard.stop()
-        for tag in outstanding:
-            self._released.append(queries.claim_of(tag))
+        held = [queries.claim_of(tag) for tag in outstanding]
+        self._released.extend(held)
         try:
+            if held:
+                with self._store.file.transaction() as db:
+                    run_queries.ack_succeeded(db, held)
             self.flush(results=True)
             self.give_back()
         finally:

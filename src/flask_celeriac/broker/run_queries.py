@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from .. import states
+
 if TYPE_CHECKING:
     import apsw
 
@@ -42,3 +44,17 @@ def note(
         sql = "UPDATE message SET starts = {} WHERE id = ? AND claim = ?"
         db.executemany(sql.format("max(starts, 1)"), crashed.intersection(released))
         db.executemany(sql.format("max(starts - 1, 0)"), stopped.intersection(released))
+
+
+def ack_succeeded(db: apsw.Connection, claims: Iterable[tuple[int, int]]) -> None:
+    """Delete the claimed messages of tasks whose success is recorded in this file.
+
+    A pool process stores that before it says so to its worker, which may stop in between; what
+    follows a task has been sent by then.
+    """
+    if db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'celeriac_record'").fetchone():
+        db.executemany(
+            "DELETE FROM message WHERE id = ? AND claim = ? AND EXISTS (SELECT 1 FROM"
+            " celeriac_record r WHERE r.task_id = message.task_id AND r.state = ?)",
+            [(*claim, states.SUCCEEDED) for claim in claims],
+        )

@@ -286,7 +286,7 @@ class KillTest:
             kills=self.kills,
             sigkills=len(self.killed),
             missing_results=self._missing_results(),
-            file=look_into(self.path),
+            file=self._look_into(),
             orphans=[pid for pid in pids if alive(pid)],
             deleted_wal=self.watcher.found,
         )
@@ -309,6 +309,9 @@ class KillTest:
         )
         ends = [line.moment for line in story.ends.get(run.number, ()) if line.pid == run.pid]
         return killed < again.moment and all(end > killed - UNWRITTEN for end in ends)
+
+    def _look_into(self) -> dict[str, object]:
+        return look_into(self.path)
 
     def _measure_recovery(self, story: Story, outcome: Outcome) -> None:
         for kill in self.kills:

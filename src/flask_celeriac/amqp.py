@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 from celery.app import amqp
 from kombu import connection, serialization
-from kombu.utils import collections
 from kombu.utils.imports import symbol_by_name
 from kombu.utils.objects import cached_property
 
@@ -17,7 +17,6 @@ from .brokers import uses_claims
 CeleryAMQP: Any = amqp.AMQP
 KombuConnection: Any = connection.Connection
 KombuPooledConnection: Any = connection.PooledConnection
-KombuSeq: Any = collections.HashedSeq
 KombuPool: Any = connection.ConnectionPool
 
 _KOMBUS_REDIS = ("kombu.transport.redis", "Transport")
@@ -50,16 +49,19 @@ class FlaskConnection(_ThroughClaims, KombuConnection):  # type: ignore[misc]
 
     def __eqhash__(self) -> Any:
         # A stock Celery in this process that has the same settings has pools of its own.
-        return KombuSeq(*super().__eqhash__(), __name__)
+        return (*super().__eqhash__(), __name__)
 
 
 class _PooledConnection(_ThroughClaims, KombuPooledConnection):  # type: ignore[misc]
     pass
 
 
+_pooled: Callable[..., Any] = cast("Any", _PooledConnection)
+
+
 class _Pool(KombuPool):  # type: ignore[misc]
     def new(self) -> Any:
-        return _PooledConnection(self, **dict(self.connection._info(resolve=False)))
+        return _pooled(self, **dict(self.connection._info(resolve=False)))
 
 
 class FlaskAMQP(CeleryAMQP):  # type: ignore[misc]

@@ -317,6 +317,8 @@ class Channel(Publisher):
         if os.getpid() != self._pid:
             self.drop()
             return
+        for consumer_tag in list(self._consumers):
+            self.basic_cancel(consumer_tag)
         if self._qos is not None:
             self._qos.restore_unacked_once()
         try:

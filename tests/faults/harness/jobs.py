@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 from celery import chord
-from kombu import Producer
+from kombu import Producer, Queue
 
 from tests.faults.harness import tasks
 from tests.faults.harness.setup import Setup
@@ -127,9 +127,9 @@ def deliver_twice(seed: int, share: float) -> None:
     chance = random.Random(seed)
     with app().connection_for_write() as connection:
         channel = connection.default_channel
-        producer, taken = Producer(channel), []
-        while (message := channel.basic_get(QUEUE)) is not None:
-            taken.append(message if not isinstance(message, dict) else channel.Message(message))
+        producer, queue, taken = Producer(channel), Queue(QUEUE, channel=channel), []
+        while (message := queue.get()) is not None:
+            taken.append(message)
         for message in taken:
             twice = chance.random() < share
             if twice:

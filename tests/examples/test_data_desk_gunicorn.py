@@ -43,7 +43,7 @@ def seen(opened: Page) -> list[float]:
 @pytest.mark.slow
 def test_a_page_follows_its_task_from_one_process_to_the_other(tmp_path: Path) -> None:
     with (
-        running(tmp_path / "instance", "--gunicorn", DATA_DESK_ROWS_PER_SECOND="3000") as desk,
+        running(tmp_path / "instance", "--gunicorn", DATA_DESK_ROWS_PER_SECOND="2000") as desk,
         page() as opened,
     ):
         asked: list[str] = []
@@ -63,7 +63,7 @@ def test_a_page_follows_its_task_from_one_process_to_the_other(tmp_path: Path) -
         assert figures == sorted(figures)
         assert "19,804" in opened.locator(".facts").inner_text()
         streams = [url for url in asked if url.endswith("/events")]
-        assert len(streams) == 2, asked
+        assert len(streams) >= 2, asked
         assert not [url for url in asked if "wait=" in url]
         # A lost connection is an error of a browser's console.
         assert all("ERR_" in problem for problem in opened.problems), opened.problems

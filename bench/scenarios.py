@@ -6,7 +6,15 @@ from dataclasses import dataclass
 
 from .fleet import PREFORK, TWO_SOLO, Fleet
 from .plan import Plan
-from .systems import EMBEDDED, EMBEDDED_FULL, REDIS, REDIS_FSYNCED, SQLA, System
+from .systems import (
+    EMBEDDED,
+    EMBEDDED_FULL,
+    EMBEDDED_RESULTS,
+    REDIS,
+    REDIS_FSYNCED,
+    SQLA,
+    System,
+)
 
 
 @dataclass(frozen=True)
@@ -43,13 +51,17 @@ class Scenario:
         return max(100, int(plan.tasks * system.share))
 
 
-FIRST = Scenario("prefork", (EMBEDDED, REDIS, SQLA), PREFORK, then_rests=True)
+FIRST = Scenario("prefork", (EMBEDDED, EMBEDDED_RESULTS, REDIS, SQLA), PREFORK, then_rests=True)
 FSYNCED = Scenario("fsynced", (EMBEDDED_FULL, REDIS_FSYNCED), None)
-SOLO = Scenario("solo", (EMBEDDED, REDIS), TWO_SOLO, in_bulk=True)
+SOLO = Scenario("solo", (EMBEDDED, EMBEDDED_RESULTS, REDIS), TWO_SOLO, in_bulk=True)
 BESIDE_LATER = Scenario("beside eta", (EMBEDDED,), TWO_SOLO, in_bulk=True, beside_later=True)
 PREFORK_IGNORED = Scenario("prefork, ignored", (REDIS,), PREFORK, "add_unrecorded")
 SOLO_IGNORED = Scenario(
-    "solo, ignored", (EMBEDDED, REDIS), TWO_SOLO, "add_unrecorded", in_bulk=True
+    "solo, ignored",
+    (EMBEDDED, EMBEDDED_RESULTS, REDIS),
+    TWO_SOLO,
+    "add_unrecorded",
+    in_bulk=True,
 )
 LONG = Scenario("long queue", (EMBEDDED,), TWO_SOLO, in_bulk=True, is_long=True)
 

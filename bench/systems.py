@@ -23,6 +23,7 @@ class System:
     :param share: the share of the tasks it is given, less than 1 where it is slow
     :param calls: how many round trips it is given, 0 for as many as the others
     :param server: options of its Redis server, if it has one
+    :param records: what the embedded broker keeps of a task
     """
 
     name: str
@@ -32,6 +33,7 @@ class System:
     share: float = 1.0
     calls: int = 0
     server: tuple[str, ...] = ()
+    records: str = "all"
 
     @property
     def has_delay_many(self) -> bool:
@@ -52,7 +54,11 @@ class System:
         """
         if self.app == "embedded":
             durability = self.durability.partition(":")[0]
-            yield {"BENCH_HOME": str(home), "BENCH_DURABILITY": durability}
+            yield {
+                "BENCH_HOME": str(home),
+                "BENCH_DURABILITY": durability,
+                "BENCH_RECORDS": self.records,
+            }
         elif self.server:
             with _redis_server(home, self.server) as url:
                 yield {"BENCH_BROKER": url, "BENCH_BACKEND": url}
@@ -76,6 +82,13 @@ EMBEDDED_FULL = System(
     "embedded",
     "full: each enqueue is fsynced",
 )
+EMBEDDED_RESULTS = System(
+    "embedded, results",
+    "the same with CELERIAC_RECORDS = results",
+    "embedded",
+    EMBEDDED.durability,
+    records="results",
+)
 REDIS = System(
     "redis",
     "stock Celery, Redis broker and results, Celery's defaults",
@@ -98,7 +111,7 @@ SQLA = System(
     share=0.1,
     calls=5,
 )
-ALL = (EMBEDDED, EMBEDDED_FULL, REDIS, REDIS_FSYNCED, SQLA)
+ALL = (EMBEDDED, EMBEDDED_FULL, EMBEDDED_RESULTS, REDIS, REDIS_FSYNCED, SQLA)
 
 
 @contextlib.contextmanager

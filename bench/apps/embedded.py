@@ -30,5 +30,6 @@ def create_app() -> Flask:
     """Make the application, its instance folder being the run's own."""
     app = Flask("bench", instance_path=os.environ["BENCH_HOME"])
     app.config["CELERIAC_DURABILITY"] = os.environ["BENCH_DURABILITY"]
+    app.config["CELERIAC_RECORDS"] = os.environ["BENCH_RECORDS"]
     celeriac.init_app(app)
     return app

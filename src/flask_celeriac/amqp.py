@@ -26,16 +26,16 @@ class FlaskAMQP(CeleryAMQP):  # type: ignore[misc]
         name: str,
         args: Any = None,
         kwargs: Any = None,
-        *rest: Any,
-        **rest2: Any,
+        *more: Any,
+        **options: Any,
     ) -> Any:
         """A message of Celery's protocol 2, which says of its arguments what others may see."""
-        if rest2.get("argsrepr") is None or rest2.get("kwargsrepr") is None:
+        if options.get("argsrepr") is None or options.get("kwargsrepr") is None:
             told = redaction.told(self.app, name, args or (), kwargs or {})
             for key, text in zip(("argsrepr", "kwargsrepr"), told, strict=True):
-                if rest2.get(key) is None:
-                    rest2[key] = text
-        return super().as_task_v2(task_id, name, args, kwargs, *rest, **rest2)
+                if options.get(key) is None:
+                    options[key] = text
+        return super().as_task_v2(task_id, name, args, kwargs, *more, **options)
 
     @cached_property
     def send_task_message(self) -> Any:

@@ -8,16 +8,28 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 from . import fork_gate
 
 if TYPE_CHECKING:
     import apsw
 
-Write = Callable[["apsw.Connection"], object]
 Claim = tuple[int, int]
+
+
+class Writer(Protocol):
+    """Who knows how to write some of what waits, all of it at once.
+
+    .. versionadded:: 0.1
+    """
+
+    def write(self, db: apsw.Connection, items: Sequence[Any]) -> object:
+        """Write these, and do not commit."""
+
+    def written(self, items: Sequence[Any]) -> object:
+        """They are committed."""
 
 
 class Backlog:
@@ -33,7 +45,7 @@ class Backlog:
 
     def reset(self) -> None:
         """Begin with nothing, as a forked child must: what waits is its parent's to write."""
-        self._waiting: dict[Claim, tuple[Write, Callable[[], object]]] = {}
+        self._waiting: dict[Claim, tuple[Writer, Any]] = {}
         self._keepers = 0
         self._seen: set[Claim] = set()
         #: Held by whoever writes, from :meth:`write` until :meth:`written`.
@@ -55,16 +67,15 @@ class Backlog:
         """Take the promise back; write what is left first."""
         self._keepers -= 1
 
-    def put(self, claim: Claim, write: Write, done: Callable[[], object]) -> bool:
+    def put(self, claim: Claim, writer: Writer, item: object) -> bool:
         """Have something written together with the end of a claim.
 
-        :param write: takes the connection, and does not commit.
-        :param done: called when it is committed.
+        :param writer: is given what it has to write in one transaction at once.
         :return: False when nobody promised to; then the caller has to write.
         """
         if not self.is_kept:
             return False
-        self._waiting[claim] = (write, done)
+        self._waiting[claim] = (writer, item)
         return True
 
     def is_overdue(self) -> bool:
@@ -78,17 +89,26 @@ class Backlog:
         :param claims: None for all that wait.
         :return: those there was something for; give them to :meth:`written`.
         """
-        found = list(self._waiting) if claims is None else claims
-        found = [claim for claim in found if claim in self._waiting]
-        for claim in found:
-            self._waiting[claim][0](db)
+        waiting = self._waiting
+        found = list(waiting) if claims is None else [one for one in claims if one in waiting]
+        for writer, items in self._by_writer(found):
+            writer.write(db, items)
         return found
 
-    def written(self, claims: Iterable[Claim]) -> None:
+    def written(self, claims: Sequence[Claim]) -> None:
         """Forget what the transaction has committed, and tell whoever put it."""
+        ended = self._by_writer(claims)
         for claim in claims:
-            _, done = self._waiting.pop(claim)
-            done()
+            del self._waiting[claim]
+        for writer, items in ended:
+            writer.written(items)
+
+    def _by_writer(self, claims: Iterable[Claim]) -> Iterable[tuple[Writer, list[Any]]]:
+        found: dict[Writer, list[Any]] = {}
+        for claim in claims:
+            writer, item = self._waiting[claim]
+            found.setdefault(writer, []).append(item)
+        return found.items()
 
 
 _backlogs: dict[str, Backlog] = {}

@@ -89,7 +89,9 @@ def carry(celery_app: FlaskCelery, options: dict[str, Any]) -> None:
 def _labels(given: Any, what: str) -> list[str]:
     if not given:
         return []
-    if isinstance(given, str) or not all(isinstance(each, str) and each for each in given):
+    if isinstance(given, str) or not all(
+        isinstance(each, str) and each and each.isprintable() for each in given
+    ):
         raise InvalidRequestError(f"{what}: {given!r} is no list of words, such as ['nightly']")
     return list(given)
 

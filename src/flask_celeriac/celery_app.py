@@ -50,6 +50,7 @@ class FlaskCelery(Celery[Any]):
 
     task_cls = "flask_celeriac.task:Task"
     amqp_cls = "flask_celeriac.amqp:FlaskAMQP"
+    events_cls = "flask_celeriac.events:FlaskEvents"
     control_cls = "flask_celeriac.control:Control"
     log_cls = "flask_celeriac.logs:WorkerLogging"
 

@@ -41,6 +41,7 @@ class CeleriacOptions:
     :param durability: ``"normal"`` or ``"full"``.
     :param database: an SQLAlchemy URL; None is the embedded file.
     :param url_base: the URL of the application's root, without a slash at its end.
+    :param records: ``"all"``, or ``"results"`` to keep no more of a task than its result.
     :param keep_succeeded: days the record of a task that succeeded is kept for; 0 is for ever.
     :param keep_others: the same for a task that ended otherwise.
     :param keep_audit: the same for the note of a change that was made through the API.
@@ -60,8 +61,9 @@ class CeleriacOptions:
     """
 
     durability: str = "normal"
-    database: str | None = None
+    database: str | None = field(default=None, repr=False)
     url_base: str | None = None
+    records: str = "all"
     keep_succeeded: float = 7
     keep_others: float = 30
     keep_audit: float = 365
@@ -87,7 +89,7 @@ class Settings:
     .. versionadded:: 0.1
     """
 
-    celery: dict[str, Any] = field(default_factory=dict[str, Any])
+    celery: dict[str, Any] = field(default_factory=dict[str, Any], repr=False)
     origins: dict[str, Origin] = field(default_factory=dict[str, Origin])
     options: CeleriacOptions = field(default_factory=CeleriacOptions)
 
@@ -258,7 +260,7 @@ def effective(settings: Settings, conf: Mapping[str, Any], *, defaults: bool = F
     for key in keys.OWN_KEYS:
         value = getattr(settings.options, key)
         name = f"CELERIAC_{key.upper()}"
-        if name in settings.origins or value is not None or defaults:
+        if name in settings.origins or value not in (None, ()) or defaults:
             origin = settings.origins.get(name, Origin("default", name))
             rows.append(Row(name, mask(value, key), str(origin)))
     for name in sorted({*keys.settings(), *settings.celery}):

@@ -10,7 +10,8 @@ from typing import Any
 
 #: Our own keys, without the ``CELERIAC_`` in front.
 OWN_KEYS = (
-    *("durability", "database", "url_base", "keep_succeeded", "keep_others", "keep_audit"),
+    *("durability", "database", "url_base", "records"),
+    *("keep_succeeded", "keep_others", "keep_audit"),
     *("max_attempts", "unknown_task_patience"),
     *("max_message_size", "max_message_depth", "signing_keys", "allow_pickle", "show_arguments"),
     *("outbox", "config_file"),

@@ -33,7 +33,7 @@ def mask(value: Any, key: str = "") -> Any:
     .. versionadded:: 0.1
     """
     if key and _SECRET_KEY.search(key):
-        harmless = value is None or isinstance(value, bool) or value in ("", b"")
+        harmless = value is None or isinstance(value, bool) or value in ("", b"", ())
         return value if harmless else HIDDEN
     if isinstance(value, str):
         return _mask_text(value)

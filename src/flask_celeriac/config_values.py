@@ -199,7 +199,7 @@ def _time_zones() -> dict[str, str]:
 
 #: Days in a thousand years: what is more is a mistake, such as seconds.
 _LONGEST_DAYS = 365_000
-_MANY = 1_000_000
+_MANY = 2**40
 
 
 def own_value(key: str, value: Any, *, where: str) -> Any:
@@ -212,6 +212,7 @@ def own_value(key: str, value: Any, *, where: str) -> Any:
         return None
     checks: dict[str, Callable[[Any], Any]] = {
         "durability": _durability,
+        "records": _records,
         "database": _database,
         "url_base": _url_base,
         "keep_succeeded": _days,
@@ -246,6 +247,13 @@ def _durability(value: Any) -> str:
     low = value.strip().lower() if isinstance(value, str) else ""
     if low not in ("normal", "full"):
         raise ValueError("the durability is 'normal' or 'full'")
+    return low
+
+
+def _records(value: Any) -> str:
+    low = value.strip().lower() if isinstance(value, str) else ""
+    if low not in ("all", "results"):
+        raise ValueError("the records are 'all' or 'results'")
     return low
 
 
@@ -289,12 +297,12 @@ def _days(value: Any) -> float:
 def _count(value: Any) -> int:
     wanted = "give a whole number, 0 for no limit"
     try:
-        count = int(value.strip()) if isinstance(value, str) else value
-    except ValueError:
+        count = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
         raise ValueError(wanted) from None
-    if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+    if not 0 <= count <= _MANY or count != int(count):
         raise ValueError(wanted)
-    return count
+    return int(count)
 
 
 def _seconds(value: Any) -> float:

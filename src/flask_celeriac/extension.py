@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
-#: Our keys whose value in force is also in ``app.config``.
-
 
 class Celeriac:
     """Celery for Flask applications.

@@ -11,6 +11,8 @@ from celery.app.log import Logging, TaskFormatter
 from celery.utils.log import ColorFormatter, get_logger, mlevel
 from flask.logging import default_handler
 
+from .config_mask import mask
+
 if TYPE_CHECKING:
     import flask
 
@@ -43,6 +45,9 @@ class WorkerLogging(Logging):
                 get_logger("celery").setLevel(mlevel(loglevel or self.loglevel))
             _once(getattr(self.app, "flask_app", None))
         _add_task_fields()
+        policy = getattr(self.app, "policy", None)
+        if policy is None or not policy.show_arguments:
+            get_logger("celery.pool").addFilter(_without_arguments)
         return receivers
 
     def setup_handlers(
@@ -77,7 +82,8 @@ class WorkerLogging(Logging):
 class LineFormatter(ColorFormatter):
     """Formats what is logged while a task runs with the setting ``worker_task_log_format``.
 
-    Celery's own lines about a task name it already.
+    Celery's own lines about a task name it already. Passwords in URLs are masked, as an error's
+    message may hold one.
     """
 
     def __init__(self, fmt: str, *, task_format: str, **kwargs: Any) -> None:
@@ -90,8 +96,8 @@ class LineFormatter(ColorFormatter):
             ("celery.task", "celery.redirected")
         )
         if of_celery or not _running():
-            return super().format(record)
-        return self._in_task.format(record)
+            return str(mask(super().format(record)))
+        return str(mask(self._in_task.format(record)))
 
 
 class TaskFields(logging.Filter):
@@ -103,6 +109,13 @@ class TaskFields(logging.Filter):
         record.__dict__.setdefault("task_name", name)
         record.__dict__.setdefault("task_id", task_id)
         return True
+
+
+def _without_arguments(record: logging.LogRecord) -> bool:
+    """What a pool says of a task that it is given, without the task's message."""
+    if isinstance(record.args, tuple) and "args:" in str(record.msg):
+        record.args = (record.args[0], *["..."] * (len(record.args) - 1))
+    return True
 
 
 def _running() -> tuple[str, str] | None:

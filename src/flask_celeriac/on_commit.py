@@ -11,6 +11,7 @@ import functools
 import logging
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,7 +20,7 @@ from .errors import OutboxError
 from .outbox import queries, transactions
 from .outbox.courier import courier
 from .outbox.producer import CapturingProducer, capture_for
-from .outbox.relay import LEASE, Relay
+from .outbox.relay import LEASE, Relay, Turn
 from .records.recording import LONGEST_ARGUMENTS
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class OnCommit:
         self._always = always
         self._owner = uuid.uuid4().hex
         self._made: set[Engine] = set()
-        self._relays: dict[Engine, Relay] = {}
+        self._routes: dict[Engine, _Route] = {}
         transactions.watch(session)
 
     # Writing
@@ -156,21 +157,26 @@ class OnCommit:
         self._made.add(connection.engine)
 
     def _ended(self, engine: Engine, ids: list[int], certain: bool) -> None:
-        relay = self._relays.get(engine) or self._relays.setdefault(engine, self.relay(engine))
+        route = self._routes.get(engine) or self._routes.setdefault(engine, _Route(self, engine))
+        route.ids.append((ids, certain))
         if transactions.is_private(engine):  # nobody else can
-            self._send_now(relay, ids, certain)
+            self._send_now(route)
         else:
-            courier.do(functools.partial(self._send_now, relay, ids, certain))
+            courier.do(functools.partial(self._send_now, route))
 
-    def _send_now(self, relay: Relay, ids: list[int], certain: bool) -> None:
-        turn = relay.send(ids, self._owner)
-        if turn.out_of_reach:
-            logger.warning(
-                "The broker is out of reach: %d messages wait in the outbox for a relay (%s)",
-                turn.taken - turn.published - turn.failed, turn.out_of_reach,
-            )  # fmt: skip
-        if not certain and turn.taken < len(ids):
-            self._dropped(len(ids) - turn.taken)
+    def _send_now(self, route: _Route) -> None:
+        """Send all that has been committed since this was done the last time."""
+        taken = [route.ids.popleft() for _ in range(len(route.ids))]
+        for certain in (True, False):
+            ids = [number for some, sure in taken if sure is certain for number in some]
+            turn = route.relay.send(ids, self._owner) if ids else Turn()
+            if turn.out_of_reach:
+                logger.warning(
+                    "The broker is out of reach: %d messages wait in the outbox for a relay (%s)",
+                    turn.taken - turn.published - turn.failed, turn.out_of_reach,
+                )  # fmt: skip
+            if not certain and turn.taken < len(ids):
+                self._dropped(len(ids) - turn.taken)
 
     def _dropped(self, number: int) -> None:
         level = logging.WARNING if self._always else logging.DEBUG
@@ -215,6 +221,14 @@ class OnCommit:
     def _bury(self, row: queries.Row, reason: str) -> None:
         if row.task_id is not None:
             self._app.recorder.given_up(row.task_id, row.task, row.queue, row.created, reason)
+
+
+class _Route:
+    """Where messages of one database are sent from, and the numbers of those that are to be."""
+
+    def __init__(self, outbox: OnCommit, engine: Engine) -> None:
+        self.relay = outbox.relay(engine)
+        self.ids: deque[tuple[list[int], bool]] = deque()
 
 
 def _is_own_way(options: dict[str, Any]) -> bool:

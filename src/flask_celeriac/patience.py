@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 
 #: Seconds for a connection to come about.
 CONNECT = 0.8
@@ -29,13 +29,21 @@ _began: ContextVar[float | None] = ContextVar("flask_celeriac_call_began", defau
 @contextmanager
 def short() -> Iterator[None]:
     """Everything the block does is one call, which may not take long."""
-    if _began.get() is not None:
-        yield
-        return
-    token = _began.set(time.monotonic())
+    token = begin()
     try:
         yield
     finally:
+        end(token)
+
+
+def begin() -> Token[float | None] | None:
+    """:func:`short`, for whom a ``with`` block takes too long; give :func:`end` what it returns."""
+    return _began.set(time.monotonic()) if _began.get() is None else None
+
+
+def end(token: Token[float | None] | None) -> None:
+    """The call is over."""
+    if token is not None:
         _began.reset(token)
 
 

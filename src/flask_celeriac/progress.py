@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import celery
 
 from . import patience, states
-from .records.description import PROGRESS, of_request
+from .records.description import PROGRESS, of_request, storable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -208,7 +208,7 @@ def _columns(current: float, total: float | None, message: str | None) -> dict[s
     if total is not None:
         columns["progress_total"] = _finite(total)
     if message is not None:
-        columns["progress_message"] = str(message)[:_LONGEST_MESSAGE]
+        columns["progress_message"] = storable(str(message))[:_LONGEST_MESSAGE]
     return columns
 
 

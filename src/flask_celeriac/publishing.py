@@ -112,8 +112,7 @@ def send(task: Task[..., Any], args: Any, kwargs: Any) -> AsyncResult[Any] | Non
         row = plan.row(task, _checked(task, args, kwargs), task_id, here)
     except (EncodeError, TypeError):
         return None
-    with sending.stored_soon(cast("FlaskCelery", task.app)):
-        plan.store.put(row)
+    sending.store_soon(cast("FlaskCelery", task.app), plan.store.put, row)
     result = task.AsyncResult(task_id)
     result.ignored = plan.ignore_result
     return result
@@ -180,8 +179,7 @@ def _send_batch(task: Task[..., Any], batch: list[tuple[tuple[Any, Any], str]]) 
         except (EncodeError, TypeError):
             pass
         else:
-            with sending.stored_soon(cast("FlaskCelery", task.app)):
-                plan.store.put_many(rows)
+            sending.store_soon(cast("FlaskCelery", task.app), plan.store.put_many, rows)
             return
     _send_batch_slowly(task, batch)
 

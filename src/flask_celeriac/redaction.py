@@ -40,9 +40,22 @@ def told(
     return saferepr(values, _LONGEST, levels), saferepr(shown_kwargs, _LONGEST, levels)
 
 
+def listed(
+    app: FlaskCelery, name: str | None, args: list[Any], kwargs: dict[str, Any]
+) -> tuple[list[Any], dict[str, Any]]:
+    """The same for programs: a list and a mapping."""
+    if app.policy.show_arguments:
+        return shown(app, name, args, kwargs)
+    return [_kind(value) for value in args], {key: _kind(kwargs[key]) for key in kwargs}
+
+
+def _kind(value: Any) -> str:
+    return f"<{type(value).__name__}>"
+
+
 def kinds_of(args: Sequence[Any]) -> str:
     """Of what kind positional arguments are, such as ``(<int>, <str>)``."""
-    parts = [f"<{type(value).__name__}>" for value in args[:_MANY]]
+    parts = [_kind(value) for value in args[:_MANY]]
     if len(args) > _MANY:
         parts.append("...")
     return f"({parts[0]},)" if len(parts) == 1 else f"({', '.join(parts)})"
@@ -52,7 +65,7 @@ def kinds_of_named(kwargs: Mapping[str, Any]) -> str:
     """Of what kind keyword arguments are, such as ``{'order': <int>}``."""
     if not kwargs:
         return "{}"
-    parts = [f"{key!r}: <{type(kwargs[key]).__name__}>" for key in [*kwargs][:_MANY]]
+    parts = [f"{key!r}: {_kind(kwargs[key])}" for key in [*kwargs][:_MANY]]
     if len(kwargs) > _MANY:
         parts.append("...")
     text = f"{{{', '.join(parts)}}}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -78,14 +78,18 @@ def briefly(app: FlaskCelery, options: dict[str, Any]) -> Iterator[None]:
                 raise
 
 
-@contextmanager
-def stored_soon(app: FlaskCelery) -> Iterator[None]:
-    """Let the block write to the embedded file, in a moment or not at all.
+def store_soon(app: FlaskCelery, put: Callable[[Any], object], rows: Any) -> None:
+    """Write to the embedded file, in a moment or not at all.
 
     :raises kombu.exceptions.OperationalError: it was not written
     """
-    with contextlib.nullcontext() if app.patient else patience.short(), _plainly():
-        yield
+    token = None if app.patient else patience.begin()
+    try:
+        put(rows)
+    except StorageError as error:
+        raise OperationalError(str(error)) from error
+    finally:
+        patience.end(token)
 
 
 @contextmanager

@@ -22,6 +22,8 @@ VERSION = apsw.sqlite_lib_version()
 LOOK_EVERY = 1.0
 #: Bytes a put leaves free on the disk, for acks, results and checkpoints.
 RESERVE = 16 * 1024 * 1024
+#: Bytes free that nobody uses up within the seconds until the next look.
+AMPLE, ROOM_EVERY = 1024 * 1024 * 1024, 0.1
 
 _files: dict[str, File] = {}
 
@@ -65,7 +67,7 @@ class File:
         """Start with no connection, as a forked child must."""
         self._idle: dict[str, deque[apsw.Connection]] = {"NORMAL": deque(), "FULL": deque()}
         self._identity: tuple[tuple[int, int], ...] = ()
-        self._look_at = 0.0
+        self._look_at = self._room_at = 0.0
 
     def connection(self, synchronous: str = "NORMAL") -> Session:
         """A connection for the length of a ``with`` block; each statement commits by itself."""
@@ -129,10 +131,12 @@ class File:
 
         :raises StorageUnavailableError: when less than :data:`RESERVE` is free.
         """
-        if not hasattr(os, "statvfs"):
+        if time.monotonic() < self._room_at or not hasattr(os, "statvfs"):
             return
         disk = os.statvfs(self.path)
         room = disk.f_bavail * disk.f_frsize
+        if room > AMPLE:
+            self._room_at = time.monotonic() + ROOM_EVERY
         if room < RESERVE and room + self._free_inside() < RESERVE:
             raise StorageUnavailableError(
                 f"{self.path}: the disk is full, less than {RESERVE >> 20} MiB are free: free some"

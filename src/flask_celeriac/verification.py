@@ -67,6 +67,19 @@ class Complaint:
     forged: bool = False
 
 
+@dataclass(frozen=True)
+class _Shape:
+    """Which headers of a message are texts, and which may hold others."""
+
+    texts: tuple[str, ...]
+    holders: tuple[str, ...]
+
+
+#: By the names and kinds of the headers: those of most messages are the same.
+_shapes: dict[tuple[Any, ...], _Shape] = {}
+_MANY_SHAPES = 200
+
+
 def complaint(app: FlaskCelery, message: Any) -> Complaint | None:
     """What is wrong with a message, None where nothing is.
 
@@ -124,46 +137,69 @@ def _of_size(app: FlaskCelery, message: Any) -> Complaint | None:
 def _of_headers(headers: Any) -> Complaint | None:
     if not isinstance(headers, Mapping):
         return Complaint("invalid", "its headers are no mapping")
-    size = 0
-    kinds = _KINDS
-    for name, value in headers.items():
-        if isinstance(value, str):
-            size += len(value)
-        elif value and isinstance(value, (list, tuple, Mapping)):
-            size += _weight(value)
-        expected = kinds.get(name)
-        if expected is not None and not isinstance(value, expected):
-            wanted = " or ".join(
-                "nothing" if kind is type(None) else kind.__name__ for kind in expected
-            )
-            return Complaint(
-                "invalid", f"its header {name!r} is {type(value).__name__}, not {wanted}"
-            )
+    key = (*headers, *map(type, headers.values()))
+    shape = _shapes.get(key) or _shape_of(headers)
+    if isinstance(shape, Complaint):
+        return shape
+    if len(_shapes) < _MANY_SHAPES:
+        _shapes[key] = shape
+    size = len("".join([headers[name] for name in shape.texts]))
+    for name in shape.holders:
+        if headers[name]:
+            size += _weight(headers[name])
     if size > LONGEST_HEADERS:
-        return Complaint(
-            "size", f"its headers have {size:,} characters, more than {LONGEST_HEADERS:,}"
-        )
-    return _of_values(headers)
+        text = f"its headers have {size:,} characters, more than {LONGEST_HEADERS:,}"
+        return Complaint("size", text)
+    return _of_names(headers) or _of_values(headers)
+
+
+def _shape_of(headers: Mapping[str, Any]) -> _Shape | Complaint:
+    """Check the kinds of headers, which is done once for those that have the same."""
+    for name, value in headers.items():
+        expected = _KINDS.get(name)
+        if expected is not None and not isinstance(value, expected):
+            wanted = " or ".join(kind.__name__.replace("NoneType", "nothing") for kind in expected)
+            text = f"its header {name!r} is {type(value).__name__}, not {wanted}"
+            return Complaint("invalid", text, forged=True)
+    items = headers.items()
+    return _Shape(
+        texts=tuple(name for name, value in items if isinstance(value, str)),
+        holders=tuple(
+            name
+            for name, value in items
+            if isinstance(value, (list, tuple, Mapping)) and name != "timelimit"
+        ),
+    )
+
+
+def _of_names(headers: Any) -> Complaint | None:
+    """What ends in columns of the records."""
+    if not headers.get("id", "none"):
+        return Complaint("invalid", "its id is empty")
+    values = [headers[name] for name in _NAMES if headers.get(name)]
+    together = "".join(values)
+    if len(together) <= _LONGEST_NAME and together.isprintable():
+        return None
+    if all(map(_is_name, values)):
+        return None
+    return Complaint("invalid", "its id, its name or another's id is too long, or no text")
 
 
 def _of_values(headers: Any) -> Complaint | None:
     """What Celery does arithmetic with, or looks things up by."""
-    for name in _NAMES:
-        value = headers.get(name)
-        if value and not _is_name(value):
-            return Complaint("invalid", f"its header {name!r} is too long, or no text")
-    if headers.get("id") == "":
-        return Complaint("invalid", "its id is empty")
     limits = headers.get("timelimit")
     if limits and (len(limits) != 2 or not all(isinstance(limit, _NUMBER) for limit in limits)):
         return Complaint("invalid", "its header 'timelimit' is no pair of numbers")
     for name in ("stamped_headers", "celeriac_labels"):
-        if not all(isinstance(item, str) for item in headers.get(name) or ()):
+        texts = headers.get(name)
+        if texts and not all(isinstance(item, str) for item in texts):
             return Complaint("invalid", f"its header {name!r} is no list of texts")
-    if not 0 <= (headers.get("retries") or 0) < _TOO_MANY:
+    retries = headers.get("retries")
+    if retries and not 0 <= retries < _TOO_MANY:
         return Complaint("invalid", "its header 'retries' is no number of retries")
     for name in ("eta", "expires"):
-        if headers.get(name) is not None and not _is_moment(headers[name]):
+        moment = headers.get(name)
+        if moment is not None and not _is_moment(moment):
             return Complaint("invalid", f"its header {name!r} is no date")
     return None
 
@@ -223,9 +259,9 @@ def _of_body(message: Any) -> Complaint | None:
         return Complaint("unknown_message", "it is no message of Celery's: its body is no task's")
     args, kwargs, embedded = body
     if not isinstance(args, (list, tuple)) or not isinstance(kwargs, dict):
-        return Complaint("invalid", "its arguments are no list and mapping")
+        return Complaint("invalid", "its arguments are no list and mapping", forged=True)
     if embedded is not None and not isinstance(embedded, dict):
-        return Complaint("invalid", "what comes with its arguments is no mapping")
+        return Complaint("invalid", "what comes with its arguments is no mapping", forged=True)
     return _of_following(embedded) if embedded else None
 
 
@@ -235,7 +271,7 @@ def _of_following(embedded: dict[str, Any]) -> Complaint | None:
         value = embedded.get(name)
         following = value if name != "chord" else [value]
         if value and not (isinstance(following, (list, tuple)) and all(map(_is_task, following))):
-            return Complaint("invalid", f"its {name} are no tasks")
+            return Complaint("invalid", f"its {name} are no tasks", forged=True)
     return None
 
 
@@ -244,9 +280,9 @@ def _is_task(value: Any) -> bool:
     return (
         isinstance(value, dict)
         and isinstance(value.get("task"), str)
-        and isinstance(value.get("args") or (), (list, tuple))
-        and isinstance(value.get("kwargs") or {}, dict)
-        and isinstance(value.get("options") or {}, dict)
+        and isinstance(value.get("args"), (list, tuple))
+        and isinstance(value.get("kwargs"), dict)
+        and isinstance(value.get("options"), dict)
     )
 
 

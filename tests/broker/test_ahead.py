@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -343,21 +343,32 @@ def test_nothing_is_delivered_whose_claim_was_not_committed(
     assert not other.messages[0].delivery_info.get("redelivered")
 
 
+class Writing:
+    """Writes numbers, each by a statement of its own."""
+
+    def __init__(self, done: list[int]) -> None:
+        self._done = done
+
+    def write(self, db: Any, items: Sequence[int]) -> None:
+        for number in items:
+            db.execute(f"UPDATE binding SET pattern = '{number}'")
+
+    def written(self, items: Sequence[int]) -> None:
+        self._done += items
+
+
 def test_a_result_and_its_ack_are_one_transaction(
     connect: Connect, path: str, loop: Callable[..., Loop]
 ) -> None:
     put(connect(), *range(10))
     done: list[int] = []
+    writer = Writing(done)
     worker: Loop
 
     def handle(message: Message) -> None:
         number = message.payload
         claim = queries.claim_of(message.delivery_tag)
-        result = f"UPDATE binding SET pattern = '{number}'"
-        kept = backlog_at(path).put(
-            claim, lambda db: db.execute(result), lambda: done.append(number)
-        )
-        assert kept
+        assert backlog_at(path).put(claim, writer, number)
         # As a solo worker does: the task has been run, its ack comes in the loop's next round.
         state.all_total_count[0] += 1
         worker.hub.call_soon(message.ack)
@@ -374,18 +385,18 @@ def test_a_result_and_its_ack_are_one_transaction(
     assert [pair for pair in written if pair[0] != pair[1]] == [], transactions
     assert sum(results for results, _ in written) == 10
     worker.close()
-    assert not backlog_at(path).put((1, 1), lambda db: None, lambda: None)
+    assert not backlog_at(path).put((1, 1), writer, 11)
 
 
 def test_a_result_that_is_never_acknowledged_is_written(
     connect: Connect, path: str, loop: Callable[..., Loop]
 ) -> None:
     put(connect(), "one")
-    done: list[str] = []
+    done: list[int] = []
 
     def handle(message: Message) -> None:
         claim = queries.claim_of(message.delivery_tag)
-        backlog_at(path).put(claim, lambda db: None, lambda: done.append("written"))
+        backlog_at(path).put(claim, Writing(done), 1)
 
     worker = loop(handle)
     worker.until(lambda: done)

@@ -12,7 +12,7 @@ from sqlalchemy import Dialect, MetaData
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from flask_celeriac.tables import metadata
+from flask_celeriac.tables import metadata, outbox_metadata
 
 FOLDER = Path(__file__).parent
 DIALECTS: dict[str, Dialect] = {
@@ -32,10 +32,15 @@ def dump(tables: MetaData, dialect: Dialect) -> str:
     return "\n".join(lines).replace("\t", "    ") + "\n"
 
 
+def everything(dialect: Dialect) -> str:
+    """All tables, those of the application's own database last."""
+    return dump(metadata, dialect) + dump(outbox_metadata, dialect)
+
+
 def file_of(name: str) -> Path:
     return FOLDER / f"schema.{name}.sql"
 
 
 if __name__ == "__main__":
     for name, dialect in DIALECTS.items():
-        file_of(name).write_text(dump(metadata, dialect))
+        file_of(name).write_text(everything(dialect))

@@ -144,3 +144,18 @@ CREATE TABLE celeriac_unique (
     PRIMARY KEY (`key`)
 );
 CREATE INDEX ix_celeriac_unique_until ON celeriac_unique (until);
+CREATE TABLE celeriac_outbox (
+    id BIGINT NOT NULL AUTO_INCREMENT,
+    task_id VARCHAR(255) COLLATE utf8mb4_bin,
+    task VARCHAR(255) COLLATE utf8mb4_bin,
+    queue VARCHAR(255) COLLATE utf8mb4_bin,
+    message LONGTEXT NOT NULL,
+    created DOUBLE NOT NULL,
+    due DOUBLE,
+    owner VARCHAR(64),
+    attempts INTEGER NOT NULL DEFAULT '0',
+    error VARCHAR(500),
+    PRIMARY KEY (id)
+);
+CREATE INDEX ix_celeriac_outbox_due ON celeriac_outbox (due);
+CREATE INDEX ix_celeriac_outbox_task_id ON celeriac_outbox (task_id);

@@ -144,3 +144,18 @@ CREATE TABLE celeriac_unique (
     PRIMARY KEY (key)
 );
 CREATE INDEX ix_celeriac_unique_until ON celeriac_unique (until);
+CREATE TABLE celeriac_outbox (
+    id BIGSERIAL NOT NULL,
+    task_id VARCHAR(255),
+    task VARCHAR(255),
+    queue VARCHAR(255),
+    message TEXT NOT NULL,
+    created FLOAT(53) NOT NULL,
+    due FLOAT(53),
+    owner VARCHAR(64),
+    attempts INTEGER DEFAULT '0' NOT NULL,
+    error VARCHAR(500),
+    PRIMARY KEY (id)
+);
+CREATE INDEX ix_celeriac_outbox_due ON celeriac_outbox (due);
+CREATE INDEX ix_celeriac_outbox_task_id ON celeriac_outbox (task_id);

@@ -203,7 +203,7 @@ def put(app: Flask, message: Message) -> None:
                 " VALUES ('system', 0, 0, ?, ?)",
                 (str(message.body) if message.raw else json.dumps(envelope), message.body),
             )
-    elif not message.raw:
+    elif not message.raw or (celery.conf.broker_url.startswith("redis") and not _is_ours(celery)):
         inject(app, message.body, headers=message.headers,
                content_type=content_type, content_encoding=encoding)  # fmt: skip
     elif celery.conf.broker_url.startswith("redis"):
@@ -213,6 +213,12 @@ def put(app: Flask, message: Message) -> None:
         with celery.connection_for_write() as connection:
             channel = connection.channel()
             channel.basic_publish(channel.prepare_message(message.body), "", "system")
+
+
+def _is_ours(celery: Any) -> bool:
+    """Whether the transport is; kombu's stops at what is no JSON, and has lost it then."""
+    with celery.connection_for_write() as connection:
+        return type(connection.transport).__module__.startswith("flask_celeriac")
 
 
 def states_of(app: Flask) -> dict[str, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection as Pipe
 from typing import Any
 
@@ -129,11 +129,11 @@ class Scenario:
 
     def write_results_and_acks(self) -> None:
         """In one transaction, as a solo worker does."""
+        storing = Storing()
         for number, message in enumerate(self.received[:2]):
             if not message.acknowledged:
                 claim = queries.claim_of(message.delivery_tag)
-                write = storing(f"task-{number}", claim)
-                assert backlog_at(self.path).put(claim, write, lambda: None)
+                assert backlog_at(self.path).put(claim, storing, (f"task-{number}", claim))
                 message.ack()
         self.channel.claims.flush()
 
@@ -174,8 +174,15 @@ def row(body: str) -> queries.Row:
     return queries.Row("jobs", 0, None, None, None, None, time.time(), ENVELOPE, body)
 
 
-def storing(task_id: str, claim: tuple[int, int]) -> Callable[[Any], object]:
-    return lambda db: write_queries.write_embedded(db, record(task_id, "SUCCESS"), claim, 1000)
+class Storing:
+    """Writes the results of tasks, given with their claims."""
+
+    def write(self, db: Any, ended: Sequence[tuple[str, tuple[int, int]]]) -> None:
+        for task_id, claim in ended:
+            write_queries.write_embedded(db, record(task_id, "SUCCESS"), claim, 1000)
+
+    def written(self, ended: object) -> None:
+        """Nobody waits."""
 
 
 def record(task_id: str, state: str) -> dict[str, Any]:

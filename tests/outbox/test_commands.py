@@ -123,15 +123,19 @@ def test_flask_migrate_leaves_the_table_alone_when_it_is_told(shop: Shop) -> Non
 
 
 @pytest.mark.slow
-def test_the_command_relays_until_it_is_stopped(tmp_path: Path) -> None:
+def test_a_relay_takes_over_from_one_that_was_killed_and_stops_when_told(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/app.db"
     with opened(tmp_path, url) as shop:
         names = f"INSTANCE = {shop.app.instance_path!r}\nURL = {url!r}\n"
         (tmp_path / "app.py").write_text(names + APP)
         with Terminal(*FLASK, "celery", "relay", cwd=tmp_path) as relay:
             relay.shows("Relaying from sqlite")
-            ids = leave_behind(shop, 3)
-            wait_for(lambda: not shop.rows(), "the relay to publish")
+            ids = leave_behind(shop, 2000)
+            wait_for(lambda: len(shop.rows()) < len(ids), "the relay to publish")
+            relay.kill()
+        shop.end_leases()
+        with Terminal(*FLASK, "celery", "relay", cwd=tmp_path) as relay:
+            wait_for(lambda: not shop.rows(), "another to publish the rest")
             relay.press(signal.SIGTERM)
             assert relay.ends() == 0
         assert shop.sent() == ids

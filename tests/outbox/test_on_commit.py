@@ -280,7 +280,7 @@ def test_a_broker_that_is_away_is_nobodys_business(
             with pytest.raises(OperationalError):
                 shop.add.delay(0, 0)
             door.silent()
-            result = shop.add.delay_on_commit(1, 2)
+            result = shop.add.apply_async_on_commit((1, 2), countdown=1)
             shop.celeriac.delay_on_commit(chord([shop.add.s(1, 1)] * 2, shop.total.s()))
             assert bytes(door.received) == b""
             shop.session.commit()

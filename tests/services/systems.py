@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,18 @@ _DATABASES = {
 
 
 @contextmanager
-def system(name: str, folder: Path, celeriac: Celeriac, **celery: Any) -> Iterator[Flask]:
-    """An application on one of these systems, in its context."""
+def system(
+    name: str,
+    folder: Path,
+    celeriac: Celeriac,
+    *,
+    url_of: Callable[[str], str] = str,
+    **celery: Any,
+) -> Iterator[Flask]:
+    """An application on one of these systems, in its context.
+
+    :param url_of: what becomes of the URLs of its broker and database.
+    """
     broker, _, database = name.partition("+")
     with ExitStack() as stack:
         app = Flask("system", instance_path=str(folder))
@@ -36,9 +46,9 @@ def system(name: str, folder: Path, celeriac: Celeriac, **celery: Any) -> Iterat
         app.config["CELERY"] = {"task_default_queue": "system", **celery}
         if broker != "embedded":
             piece = pieces.redis_database() if broker == "redis" else pieces.rabbitmq_vhost()
-            app.config["CELERY"]["broker_url"] = stack.enter_context(piece)
+            app.config["CELERY"]["broker_url"] = url_of(stack.enter_context(piece))
         if database:
-            url = app.config["CELERIAC_DATABASE"] = _new_database(database, stack)
+            url = app.config["CELERIAC_DATABASE"] = url_of(_new_database(database, stack))
             stack.callback(lambda: engine_for(url).dispose())
         celeriac.init_app(app)
         stack.callback(pools.reset)

@@ -117,7 +117,7 @@ def test_labels(app: Flask) -> None:
     assert shown(app, other).labels == ("x",)
 
 
-@pytest.mark.parametrize("labels", ["word", [""], [7], ["x" * 500]])
+@pytest.mark.parametrize("labels", ["word", [""], [7], ["x" * 500], ["\0"], ["\ud800"]])
 def test_labels_that_cannot_be_any(app: Flask, labels: Any) -> None:
     with app.app_context():
         with pytest.raises(InvalidRequestError, match="labels"):

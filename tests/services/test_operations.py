@@ -52,6 +52,12 @@ def fail(number: int) -> None:
     raise ValueError(f"no {number}")
 
 
+@celeriac.task(name="ops.strange")
+def strange() -> None:
+    celeriac.progress(1, 2, "\0 and \ud800")
+    raise ValueError("\0 and \ud800")
+
+
 @celeriac.task(name="ops.again", autoretry_for=(KeyError,), max_retries=1, default_retry_delay=0)
 def again() -> None:
     raise KeyError("k")
@@ -203,6 +209,15 @@ def test_a_failure_and_its_retry(app: Flask, celery: Any) -> None:
     assert operations.show(celery, task_id).state == "failed"
 
 
+def test_words_that_no_database_keeps_are_written_in_others(app: Flask, celery: Any) -> None:
+    task_id = strange.delay().id
+    with working(app):
+        failed = in_state(celery, task_id, "failed")
+    said = r"\x00 and \ud800"
+    assert (failed.error_message, failed.progress_message) == (said, said)
+    assert f"ValueError: {said}" in str(failed.traceback)
+
+
 def test_attempts_have_their_own_history(app: Flask, celery: Any) -> None:
     task_id = again.delay().id
     with working(app):
@@ -245,6 +260,32 @@ def test_a_workflow(app: Flask, celery: Any) -> None:
     assert (last.root_id, last.parent_id) == (result.parent.id, result.parent.id)
     members = operations.workflow(celery, result.parent.id)
     assert [task.id for task in members] == [result.id]
+
+
+def test_text_is_found_as_it_was_given(app: Flask, celery: Any) -> None:
+    """Although it is kept as it travels, in JSON."""
+    words = ["M\u00fcller", 'say "so"', "50%_\\", "\U0001f600"]
+    ids = [quiet.delay(word).id for word in words]
+
+    def found() -> list[list[str]]:
+        asked = [*words, "m\u00dcLLER"]
+        return [[task.id for task in everything(celery, text=text)] for text in asked]
+
+    expected = [[ids[0]], [ids[1]], [ids[2]], [ids[3]], [ids[0]]]
+    assert found() == expected
+    with working(app):
+        for task_id in ids:
+            in_state(celery, task_id, "succeeded")
+    assert found() == expected
+    assert everything(celery, text="so_") == []
+
+
+def test_long_arguments_are_not_kept(celery: Any) -> None:
+    task_id = quiet.delay("x" * 70_000).id
+    assert operations.show(celery, task_id).args is None
+    operations.revoke(celery, task_id)
+    with pytest.raises(TaskStateError, match="its arguments are not kept"):
+        operations.retry(celery, task_id)
 
 
 def test_lists_and_counts(celery: Any) -> None:

@@ -10,7 +10,15 @@ from bench import marks, processes, report, sample, scenarios
 from bench.plan import MILLION, Plan
 from bench.progress import Point, Progress
 from bench.rows import Cell, Rows
-from bench.systems import EMBEDDED, EMBEDDED_FULL, REDIS, REDIS_FSYNCED, SQLA, System
+from bench.systems import (
+    EMBEDDED,
+    EMBEDDED_FULL,
+    EMBEDDED_RESULTS,
+    REDIS,
+    REDIS_FSYNCED,
+    SQLA,
+    System,
+)
 from bench.targets import targets
 
 PLAN = Plan(repetitions=3)
@@ -69,6 +77,18 @@ def test_the_long_queue_says_how_long_it_is() -> None:
     assert found["1,000,000 queued: drain rate, last fifth / first"] == "yes"
     assert found["1,000,000 queued: workers' memory, end / first fifth"] == "NO"
     assert found["memory it takes for 1,000,000"] == "yes"
+
+
+def test_records_may_take_fifteen_percent() -> None:
+    without = {"drain_per_s": 1_000.0, "enqueue_per_s": 1_000.0}
+    found = verdicts(
+        rows(
+            (scenarios.FIRST, EMBEDDED, {"drain_per_s": 860.0, "enqueue_per_s": 880.0}),
+            (scenarios.FIRST, EMBEDDED_RESULTS, without),
+        )
+    )
+    assert found["recording: drain, prefork -c 2"] == "NO"
+    assert found["recording: `delay()`"] == "yes"
 
 
 def test_ratios_are_those_of_the_medians() -> None:

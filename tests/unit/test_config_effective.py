@@ -27,7 +27,6 @@ def test_rows_name_origins_and_hide_secrets() -> None:
         ("CELERIAC_UNKNOWN_TASK_PATIENCE", 3600, "default of Flask-Celeriac"),
         ("CELERIAC_MAX_MESSAGE_SIZE", 4_194_304, "default of Flask-Celeriac"),
         ("CELERIAC_MAX_MESSAGE_DEPTH", 200, "default of Flask-Celeriac"),
-        ("CELERIAC_SIGNING_KEYS", "**", "default of Flask-Celeriac"),
         ("CELERIAC_ALLOW_PICKLE", False, "default of Flask-Celeriac"),
         ("CELERIAC_SHOW_ARGUMENTS", False, "default of Flask-Celeriac"),
         ("CELERIAC_OUTBOX", "on_commit", "default of Flask-Celeriac"),

@@ -16,7 +16,12 @@ if TYPE_CHECKING:
 #: Rows that conditions without an index are tried on.
 SCAN = 10_000
 
-_COLUMNS = "id, task_id, task, queue, priority, due, claim, claims, created, envelope, body"
+#: Bytes of a body that are read: a page of a list may have hundreds of them.
+LONGEST_BODY = 65_536
+_COLUMNS = (
+    "id, task_id, task, queue, priority, due, claim, claims, created, envelope,"
+    f" CASE WHEN length(body) <= {LONGEST_BODY} THEN body END AS body"
+)
 #: What tells in which state the task of a message is. A repeated attempt carries the count of
 #: those before it.
 #: Most say so in a way that needs no parsing.
@@ -221,8 +226,9 @@ def _conditions(chosen: Filter) -> tuple[list[str], dict[str, Any], list[str]]:
         rest.append("(task_id = :root OR json_extract(envelope, '$.headers.root_id') = :root)")
         bound["root"] = chosen.root
     if chosen.text:
-        rest.append("(instr(lower(body), lower(:text)) OR instr(lower(task), lower(:text)))")
-        bound["text"] = chosen.text
+        bound |= {f"text{number}": each for number, each in enumerate(chosen.spellings)}
+        found = [f"instr(lower(body), lower(:text{n}))" for n in range(len(chosen.spellings))]
+        rest.append(f"({' OR '.join(found)} OR instr(lower(task), lower(:text0)))")
     if chosen.created_after is not None:
         place.append("created >= :since")
         bound["since"] = chosen.created_after

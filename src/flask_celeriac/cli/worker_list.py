@@ -8,7 +8,7 @@ import click
 
 from .exits import opened
 from .moments import rounded
-from .printing import Column, print_json, print_table
+from .printing import Column, plain, print_json, print_table
 
 
 @click.command("workers")
@@ -50,4 +50,4 @@ def workers(ctx: click.Context, *, timeout: float, json: bool) -> None:
     print_table(columns, rows)
     for worker in found:
         for task_id in worker.running:
-            click.echo(f"{worker.name} runs {task_id}")
+            click.echo(plain(f"{worker.name} runs {task_id}"))

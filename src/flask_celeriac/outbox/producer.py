@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import kombu
@@ -15,16 +16,21 @@ from . import message
 Producer: Any = kombu.Producer
 
 
+@cache
+def _nowhere() -> kombu.Connection:
+    return kombu.Connection("memory://")
+
+
 class CapturingProducer(Producer):  # type: ignore[misc]
     """Takes the place of a producer while a call is captured; speaks to no broker.
 
-    Celery wants a producer to have a connection. This one's is never opened.
+    Celery wants a producer to have a connection. This one's is everybody's, and never opened.
 
     .. versionadded:: 0.1
     """
 
     def __init__(self, capture: Capture) -> None:
-        super().__init__(kombu.Connection("memory://"), auto_declare=False)
+        super().__init__(_nowhere(), auto_declare=False)
         self._capture = capture
 
     def publish(self, body: Any, **options: Any) -> None:

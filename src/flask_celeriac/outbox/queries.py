@@ -30,6 +30,7 @@ class Row(NamedTuple):
     error: str | None
 
 
+_insert = insert(outbox)
 _columns = [outbox.c[name] for name in Row._fields]
 
 
@@ -44,7 +45,7 @@ def add(connection: Connection, rows: Sequence[dict[str, Any]]) -> list[int]:
         return list(connection.execute(insert(outbox).returning(outbox.c.id), rows).scalars())
     numbers = []
     for row in rows:
-        key = connection.execute(insert(outbox).values(row)).inserted_primary_key
+        key = connection.execute(_insert, row).inserted_primary_key
         numbers.append(int(key[0]) if key else 0)
     return numbers
 
@@ -80,7 +81,7 @@ def claim(connection: Connection, owner: str, now: float, until: float, limit: i
 def _skips_locked(connection: Connection) -> bool:
     """Whether the server passes over rows that another relay is taking."""
     dialect: Any = connection.dialect
-    version = dialect.server_version_info or (0,)
+    version: tuple[Any, ...] = dialect.server_version_info or (0,)
     if dialect.name == "postgresql":
         return True
     if getattr(dialect, "is_mariadb", False):

@@ -69,6 +69,16 @@ class Turn:
     given_up: int = 0
     out_of_reach: str | None = None
 
+    def and_then(self, other: Turn) -> Turn:
+        """Both in one."""
+        return Turn(
+            self.taken + other.taken,
+            self.published + other.published,
+            self.failed + other.failed,
+            self.given_up + other.given_up,
+            other.out_of_reach,
+        )
+
 
 @dataclass
 class _Work:
@@ -127,11 +137,17 @@ class Relay:
         Those that are not there, as their transaction was rolled back after all, or that may be
         another's soon, are left alone.
         """
-        self._settle()
-        now = time.time()
-        with self._reading() as connection:
-            rows = queries.owned(connection, ids, owner, now + MARGIN)
-        return self._deliver(rows, owner, min((row.due or now for row in rows), default=now))
+        total = Turn()
+        for at in range(0, len(ids), BATCH):
+            self._settle()
+            now = time.time()
+            with self._reading() as connection:
+                rows = queries.owned(connection, ids[at : at + BATCH], owner, now + MARGIN)
+            until = min((row.due or now for row in rows), default=now)
+            total = total.and_then(self._deliver(rows, owner, until))
+            if total.out_of_reach:
+                break
+        return total
 
     def _deliver(self, rows: Sequence[Row], owner: str, until: float) -> Turn:
         if not rows:

@@ -20,7 +20,7 @@ from ..errors import OutboxError
 from ..tables import outbox
 
 #: Under which a session keeps what was written in it.
-_KEY = "flask_celeriac.outbox"
+_KEY = "celeriac_outbox"
 
 logger = logging.getLogger(__name__)
 

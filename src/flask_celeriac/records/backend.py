@@ -19,6 +19,7 @@ from ..doorbell import Ringer
 from ..errors import RecordsUnavailableError, StorageError, StorageUnavailableError
 from . import chords, description, queries
 from .chords import Chords
+from .ends import Ends, Successes
 from .fence import Fence
 from .recording import Recording
 from .unreadable import UnreadableError
@@ -58,6 +59,7 @@ class Backend(Recording, Waiting, BaseBackend):  # type: ignore[misc]
         self._file = sqlite.file_at(sqlite.path_of(self.url)) if self.embedded else None
         self._chords = Chords(self)
         self._fence = Fence(app, self._file)
+        self._ends, self._successes = Ends(self, self._fence), Successes(self, self._fence)
         self._ringer = Ringer(self._file.beside("waiters")) if self._file else None
         self._backlog = backlog_at(self._file.path) if self._file else None
 
@@ -77,10 +79,10 @@ class Backend(Recording, Waiting, BaseBackend):  # type: ignore[misc]
 
     # Finding
 
-    def ring(self, task_id: str) -> None:
-        """Wake whoever waits for a task."""
+    def ring(self, *task_ids: str) -> None:
+        """Wake whoever waits for tasks."""
         if self._ringer is not None:
-            self._ringer.ring(bell_name(task_id))
+            self._ringer.ring_those([bell_name(task_id) for task_id in task_ids])
 
     def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:
         with self._readable():

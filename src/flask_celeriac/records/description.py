@@ -8,12 +8,16 @@ import re
 from datetime import datetime, timezone
 from typing import Any
 
+from ..config_mask import mask
+
 #: Message headers of ours.
 LABELS = "celeriac_labels"
 RETRY_OF = "celeriac_retry_of"
 REQUEST_ID = "celeriac_request_id"
 TRACE_ID = "celeriac_trace_id"
 SCHEDULE = "celeriac_schedule"
+#: Those that say something of the task which its record keeps.
+OURS = frozenset((LABELS, RETRY_OF, REQUEST_ID, TRACE_ID, SCHEDULE))
 #: How many runs of the task were cut off by the death of their process, as the broker counts.
 CRASHES = "celeriac_crashes"
 
@@ -26,6 +30,8 @@ SUPERSEDED = "celeriac_superseded"
 #: The attribute of a request with what its task said of its progress, by the record's columns.
 PROGRESS = "celeriac_progress"
 
+#: Characters of a task's arguments that are kept with its record.
+LONGEST_ARGUMENTS = 65_536
 #: Characters that are kept of the id of a request, a trace or a schedule, and of all labels.
 LONGEST_ID = 255
 LONGEST_TRACE = 64
@@ -107,10 +113,17 @@ def of_error(name: str | None, result: Any, traceback: str | None) -> dict[str, 
     else:
         kind, said = type(result).__name__, result
     return {
-        "error_type": kind[:_LONGEST_TYPE],
-        "error_message": str(said)[:_LONGEST_MESSAGE],
+        "error_type": storable(kind[:_LONGEST_TYPE]),
+        "error_message": mask(storable(str(said)[: 8 * _LONGEST_MESSAGE]))[:_LONGEST_MESSAGE],
         "error_fingerprint": fingerprint(name, kind, traceback),
     }
+
+
+def storable(text: str) -> str:
+    """A text that every database takes: PostgreSQL has no NUL, none has half a character."""
+    if text.isascii() and "\0" not in text:
+        return text
+    return text.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()
 
 
 def fingerprint(name: str | None, kind: str, traceback: str | None) -> str:

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import logging
 import time
+from functools import cached_property, partial
 from typing import Any
 
-from celery import states
+from celery import exceptions, states
 from celery.backends import base
 from kombu.utils.json import dumps
 
 from .. import states as record_states
+from ..config_mask import mask
 from . import description, gate_queries, task_queries, write_queries
+from .ends import Ended, Ends, Successes
+from .fence import Claim
 from .task_record import Attempt
 
 #: Celery's stubs know only a part of its backends.
 BaseBackend: Any = base.BaseBackend
+_BackendStoreError: Any = exceptions.BackendStoreError
 _META_COLUMNS = ("status", "result", "traceback", "children", "date_done")
-#: Characters of a task's arguments that are kept with its record.
-LONGEST_ARGUMENTS = 65_536
+LONGEST_ARGUMENTS = description.LONGEST_ARGUMENTS
 
 logger = logging.getLogger(__name__)
 
@@ -48,19 +52,19 @@ class Recording(BaseBackend):  # type: ignore[misc]
         """What is recorded of a task in a state."""
         now = time.time()
         children = self.current_task_children(request)
-        mine = request is not None and request.id == task_id
-        values = description.of_request(request) if mine else {}
+        known = self._keeps_all(request)
+        values = description.of_request(request) if known and _is_of(request, task_id) else {}
         ours = record_states.of_celery(state)
         if state == states.REVOKED and _says_expired(result):
             ours = record_states.EXPIRED
-        if state in states.EXCEPTION_STATES:
+        if known and state in states.EXCEPTION_STATES:
             values |= description.of_error(values.get("name"), result, traceback)
         values |= {
             "task_id": task_id,
             "state": ours,
             "status": state,
             "result": self.pack(result),
-            "traceback": traceback,
+            "traceback": mask(description.storable(traceback)) if traceback else traceback,
             "children": dumps(children) if children else None,
             "details": self._details(result, state, traceback, request),
             "finished": now if state in states.READY_STATES else None,
@@ -71,43 +75,38 @@ class Recording(BaseBackend):  # type: ignore[misc]
     def _write(
         self, values: dict[str, Any], state: str, request: Any, *, wanted: bool = True
     ) -> None:
-        task_id, stored = values["task_id"], values["result"]
+        task_id = values["task_id"]
         # A chord learns of a member without a stored result by itself, afterwards.
-        part = self._chords.part(request, state, stored) if wanted else None
-        mine = request is not None and request.id == task_id
-        claim = self._fence.claim_of(request) if mine else None
-        if part is not None and request is not None:
-            if self._fence.is_lost(claim, task_id):
-                return
+        part = self._chords.part(request, state, values["result"]) if wanted else None
+        attempt = _repeated(values)
+        claim = self._fence.claim_of(request) if _is_of(request, task_id) else None
+        if claim is None and self._keeps_all(request):
             self._find_arguments(values, request)
+        if self._file is None or part is not None or attempt is not None:
             with self.engine.begin() as connection:
-                if not self._write_own(connection, values, request):
+                if not self._write_own(connection, values, request, claim):
                     return
-                self._chords.note(connection, part, request.chord)
-        elif self._file is None:
-            self._find_arguments(values, request)
-            with self.engine.begin() as connection:
-                if not self._write_own(connection, values, request):
-                    return
-                self._note_attempt(connection, values)
-        elif state == states.SUCCESS and self._store_with_ack(values, claim):
-            return
+                if attempt is not None:
+                    task_queries.add_attempt(connection, task_id, attempt)
+                if part is not None:
+                    self._chords.note(connection, part, request.chord)
         else:
-            if claim is None:
-                self._find_arguments(values, request)
-            self._make_tables()
+            _ = self.engine  # which makes the tables
+            if state == states.SUCCESS and self._left_to_ack(claim, self._ends, (values, claim)):
+                return
             with self._file.connection() as db:
-                self._store(db, values, claim)
-            if values["state"] == record_states.RETRYING:
-                with self.engine.begin() as connection:
-                    self._note_attempt(connection, values)
+                self._ends.store(db, values, claim)
         if state in states.READY_STATES:
             self.ring(task_id)
 
-    def _write_own(self, connection: Any, values: dict[str, Any], request: Any) -> bool:
-        """Write a state; False where another run of the task has begun since, which now ends it."""
-        if write_queries.write(connection, values) or "run" not in values:
+    def _write_own(
+        self, connection: Any, values: dict[str, Any], request: Any, claim: Claim | None
+    ) -> bool:
+        """Write a state; False where another run has the task now, which ends it."""
+        if write_queries.write(connection, values, claim, self.longest_arguments):
             return True
+        if "run" not in values:
+            return not self._fence.is_lost(claim, values["task_id"])
         found = gate_queries.standing(connection, values["task_id"])
         if found is None or found.run == values["run"]:
             return True
@@ -117,19 +116,6 @@ class Recording(BaseBackend):  # type: ignore[misc]
             values["task_id"],
         )
         return False
-
-    def _note_attempt(self, connection: Any, values: dict[str, Any]) -> None:
-        """Keep the history of an attempt that is to be repeated."""
-        if values["state"] != record_states.RETRYING or not values.get("attempts"):
-            return
-        known = ("worker", "started", "error_type", "error_message", "traceback")
-        ended = Attempt(
-            number=values["attempts"],
-            state=record_states.RETRYING,
-            finished=values["updated"],
-            **{name: values.get(name) for name in known},
-        )
-        task_queries.add_attempt(connection, values["task_id"], ended)
 
     def _find_arguments(self, values: dict[str, Any], request: Any) -> None:
         """Take the arguments from the request, where no message of ours has them."""
@@ -153,7 +139,10 @@ class Recording(BaseBackend):  # type: ignore[misc]
         state: str = states.SUCCESS,
     ) -> None:
         """A task has succeeded."""
-        if not store_result or (request is not None and request.ignore_result):
+        wanted = store_result and not (request is not None and request.ignore_result)
+        if state == states.SUCCESS and self._write_success(task_id, result, request, wanted):
+            return
+        if not wanted:
             self._record_only(task_id, None, state, None, request)
         super().mark_as_done(task_id, result, request, store_result, state)
 
@@ -174,11 +163,57 @@ class Recording(BaseBackend):  # type: ignore[misc]
             task_id, exc, traceback, request, store_result, call_errbacks, state
         )
 
+    def _write_success(self, task_id: str, result: Any, request: Any, wanted: bool) -> bool:
+        """Write a success the short way; False where there is more to say of it."""
+        if self._file is None or self._is_extended:
+            return False
+        ended = self._successes.of(task_id, result, request, wanted=wanted)
+        if ended is None:
+            return False
+        if not (wanted or self.records_all):
+            return True
+        if self._engine is not None and self._left_to_ack(ended.row[:2], self._successes, ended):
+            return True
+        self._ensure_retryable(
+            self._end,
+            ended,
+            fallback_exc=partial(_BackendStoreError, task_id=task_id, state=states.SUCCESS),
+            fallback_msg="failed to store result on the backend",  # Celery's words
+        )
+        return True
+
+    def _end(self, ended: Ended) -> None:
+        _ = self.engine  # which makes the tables
+        if self._left_to_ack(ended.row[:2], self._successes, ended):
+            return
+        with self._file.connection() as db:
+            self._successes.write(db, [ended])
+        self._successes.written([ended])
+
+    @cached_property
+    def records_all(self) -> bool:
+        """Whether more is kept of a task than its result."""
+        state = getattr(self.app, "celeriac", None)
+        return state is None or state.settings.options.records == "all"
+
+    @property
+    def longest_arguments(self) -> int:
+        """Characters of a message's body that are kept as arguments, none if negative."""
+        return LONGEST_ARGUMENTS if self.records_all else -1
+
+    def _keeps_all(self, request: Any) -> bool:
+        # Where the queue does not tell runs from each other, the record does.
+        return self.records_all or description.RUN in getattr(request, "__dict__", ())
+
+    @cached_property
+    def _is_extended(self) -> bool:
+        return bool(self.app.conf.result_extended)
+
     def _record_only(
         self, task_id: str, result: Any, state: str, traceback: str | None, request: Any
     ) -> None:
         """Record what became of a task whose result nobody wants; Celery knows nothing of it."""
-        if request is None or request.is_eager:
+        if request is None or request.is_eager or not self._keeps_all(request):
             return
 
         def write() -> None:
@@ -190,25 +225,14 @@ class Recording(BaseBackend):  # type: ignore[misc]
 
         self._ensure_retryable(write)
 
-    def _make_tables(self) -> None:
-        _ = self.engine  # they are made when it is
-
-    def _store(self, db: Any, values: dict[str, Any], claim: tuple[int, int] | None) -> None:
-        longest = LONGEST_ARGUMENTS
-        if not write_queries.write_embedded(db, values, claim, longest) and claim is not None:
-            self._fence.holds(db, claim, values["task_id"])  # says so where it is not
-
-    def _store_with_ack(self, values: dict[str, Any], claim: tuple[int, int] | None) -> bool:
-        """Leave a result to the transaction that acknowledges the task's message, if there is one.
+    def _left_to_ack(self, claim: Any, writer: Ends | Successes, item: Any) -> bool:
+        """Leave a success to the transaction that acknowledges the task's message, if there is one.
 
         That is where the task runs in the process whose event loop acknowledges it.
         """
-        if claim is None or self._backlog is None or not self._backlog.is_kept:
+        if claim is None or self._backlog is None:
             return False
-        self._make_tables()
-        put: bool = self._backlog.put(
-            claim, lambda db: self._store(db, values, claim), lambda: self.ring(values["task_id"])
-        )
+        put: bool = self._backlog.put(claim, writer, item)
         return put
 
     def _details(self, result: Any, state: str, traceback: str | None, request: Any) -> str | None:
@@ -221,6 +245,24 @@ class Recording(BaseBackend):  # type: ignore[misc]
             details = {key: getattr(request, name, None) for key, name in found.items()}
             details = {key: value for key, value in details.items() if value}
         return self.pack(details) if details else None
+
+
+def _is_of(request: Any, task_id: str) -> bool:
+    """Whether a request is that of a task, not of one that speaks of another."""
+    return request is not None and request.id == task_id
+
+
+def _repeated(values: dict[str, Any]) -> Attempt | None:
+    """The attempt that ended, where another is to come."""
+    if values["state"] != record_states.RETRYING or not values.get("attempts"):
+        return None
+    known = ("worker", "started", "error_type", "error_message", "traceback")
+    return Attempt(
+        number=values["attempts"],
+        state=record_states.RETRYING,
+        finished=values["updated"],
+        **{name: values.get(name) for name in known},
+    )
 
 
 def _says_expired(result: Any) -> bool:

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 SCAN = 5_000
 #: And for a count.
 COUNT_SCAN = 10_000
+#: Tasks that wait, among which the first of each queue is looked for.
+OLDEST = 2_000
 
 #: What :func:`pause_queue` raises where another was faster by a moment.
 PausedMeanwhile = IntegrityError
@@ -174,7 +176,10 @@ def _conditions(
         rest.append(c.labels.contains(text, autoescape=True))
     if chosen.text:
         fields = (c.arguments, c.name, c.error_type, c.error_message)
-        rest.append(or_(*(field.icontains(chosen.text, autoescape=True) for field in fields)))
+        places = [field.icontains(chosen.text, autoescape=True) for field in fields]
+        escaped = chosen.spellings[1:]
+        places += [c.arguments.icontains(each, autoescape=True) for each in escaped]
+        rest.append(or_(*places))
     during: list[ColumnElement[bool]] = []
     if after is not None:
         during.append(c.created <= after.created if after.task_id else c.created < after.created)
@@ -325,11 +330,11 @@ def prune_keys(connection: Connection, before: float, batch: int) -> int:
 
 
 def oldest_waiting(connection: Connection) -> dict[str, float]:
-    """When the first task that waits in each queue was sent, of the :data:`SCAN` oldest ones."""
+    """When the first task that waits in each queue was sent, of the :data:`OLDEST` oldest ones."""
     queued: list[ColumnElement[bool]] = [record.c.state == states.QUEUED]
     part = _Part(queued, "celeriac_record_state")
     oldest = _along(part, [record.c.queue, record.c.created]).order_by(record.c.created)
-    few = oldest.limit(SCAN).subquery()
+    few = oldest.limit(OLDEST).subquery()
     found = select(few.c.queue, func.min(few.c.created)).where(few.c.queue.is_not(None))
     rows: Any = connection.execute(found.group_by(few.c.queue))
     return {str(queue): float(first) for queue, first in rows}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
@@ -127,10 +128,22 @@ class Filter:
     created_after: float | None = None
     created_before: float | None = None
 
+    @property
+    def spellings(self) -> list[str]:
+        """How :attr:`text` may stand in a task's arguments, which are kept as they travel."""
+        return [] if self.text is None else spellings(self.text)
+
     def only(self, *wanted: str) -> Filter | None:
         """The same with none but these states, None where none is left."""
         left = tuple(state for state in wanted if not self.states or state in self.states)
         return replace(self, states=left) if left else None
+
+
+def spellings(text: str) -> list[str]:
+    """How a text may stand in a task's arguments, which are kept in JSON as it travels."""
+    # Where nothing is escaped, the database itself takes upper case for lower.
+    escaped = {each: json.dumps(each)[1:-1] for each in (text, text.lower(), text.upper())}
+    return [text, *dict.fromkeys(new for old, new in escaped.items() if new != old)]
 
 
 def as_json(task: TaskRecord) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import functools
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
@@ -56,6 +57,16 @@ _OF_MESSAGE = {
     "arguments": "coalesce(:arguments, CASE WHEN typeof(m.body) = 'text'"
     " AND length(m.body) <= :longest THEN m.body END)",
 }
+#: And of a task that succeeded at its first attempt, where a message is all there is.
+_OF_SUCCESS = {
+    **dict.fromkeys(("status", "result", "worker", "started", "finished")),
+    "task_id": "m.task_id",
+    "name": "m.task",
+    "state": f"'{states.SUCCEEDED}'",
+    "attempts": "1",
+    "arguments": _OF_MESSAGE["arguments"].replace(":arguments", "NULL"),
+    "updated": ":finished",
+}
 #: What every statement has; the others only if there is something to write.
 _ALWAYS = ("task_id", "state", "status", "queue", "priority", "created", "arguments", "updated")
 _UNKNOWN = dict.fromkeys(_ALWAYS)
@@ -63,13 +74,24 @@ _UNKNOWN = dict.fromkeys(_ALWAYS)
 _SAME = 1e-6
 
 
-def write(connection: Connection, values: dict[str, Any]) -> bool:
+def write(
+    connection: Connection,
+    values: dict[str, Any],
+    claim: tuple[int, int] | None = None,
+    longest: int = -1,
+) -> bool:
     """Write the state of a task, if it may follow the one that is recorded.
 
     :param values: by the names of the columns; what is left out or None is not known.
+    :param claim: on the embedded file, the message and the claim of it that have to be held by
+        whoever writes this.
+    :param longest: characters of a message's body that are kept as arguments, none if negative.
     :return: whether anything was written.
     """
     bound = _bound(values)
+    if claim is not None:
+        sql, ordered = _guarded(bound, values["state"], claim, longest)
+        return connection.exec_driver_sql(sql, ordered).rowcount > 0
     statement = _statement(connection.dialect.name, tuple(bound), values["state"])
     # SQLAlchemy forgets it on PostgreSQL, where it has an INSERT return the row's number.
     counted = {"preserve_rowcount": True}
@@ -93,20 +115,41 @@ def write_embedded(
     claim: tuple[int, int] | None = None,
     longest: int = -1,
 ) -> bool:
-    """:func:`write`, on the embedded file.
-
-    :param claim: the message and the claim of it that have to be held by whoever writes this.
-    :param longest: characters of a message's body that are kept as arguments, none if negative.
-    """
+    """:func:`write`, on the embedded file without SQLAlchemy."""
     bound = _bound(values)
-    plain, guarded = _embedded_sql(tuple(bound), values["state"])
     if claim is None:
-        db.execute(plain, bound)
+        db.execute(_plain_sql(tuple(bound), values["state"]), bound)
     else:
-        bound["message"], bound["claim"] = claim
-        bound["longest"] = longest
-        db.execute(guarded, bound)
+        db.execute(*_guarded(bound, values["state"], claim, longest))
     return db.changes() > 0
+
+
+class Success(NamedTuple):
+    """The success of a task that has nothing to say but that, in the order of what is bound.
+
+    :param message: the message, and in ``claim`` the claim of it, that have to be held
+    :param status: what a result backend answers with, as ``result``; None if nothing
+    :param longest: as :func:`write` takes it
+    """
+
+    message: int
+    claim: int
+    status: str | None
+    result: str | None
+    worker: str | None
+    started: float | None
+    finished: float
+    longest: int
+
+
+def write_successes(db: apsw.Connection, ended: Sequence[Success]) -> bool:
+    """:func:`write_embedded` many that succeeded at their first attempt, in one statement.
+
+    :return: False if any of them was not written
+    """
+    before = db.total_changes()
+    db.executemany(_success_sql(), ended)
+    return db.total_changes() - before == len(ended)
 
 
 def write_progress(connection: Connection, values: dict[str, Any]) -> bool:
@@ -127,7 +170,7 @@ def write_progress_embedded(
     claim: tuple[int, int] | None = None,
     longest: int = -1,
 ) -> bool:
-    """:func:`write_progress`, on the embedded file; parameters as of :func:`write_embedded`."""
+    """:func:`write_progress`, on the embedded file; parameters as of :func:`write`."""
     sql = _embedded_progress(_progress_columns(values), claim is not None)
     message, held = claim or (None, None)
     db.execute(sql, {**values, "of": values["task_id"], "message": message, "claim": held})
@@ -193,15 +236,47 @@ def _new(name: str, columns: tuple[str, ...], excluded: Any) -> Any:
     return excluded[name]
 
 
+def _guarded(
+    bound: dict[str, Any], state: str, claim: tuple[int, int], longest: int
+) -> tuple[str, tuple[Any, ...]]:
+    """A statement that needs the claim to be held, and what is bound to it."""
+    sql, names = _guarded_sql(tuple(bound), state)
+    held = {**bound, "message": claim[0], "claim": claim[1], "longest": longest}
+    return sql, tuple([held[name] for name in names])
+
+
 @functools.cache
-def _embedded_sql(columns: tuple[str, ...], state: str) -> tuple[str, str]:
+def _plain_sql(columns: tuple[str, ...], state: str) -> str:
     dialect = sqlite.dialect(paramstyle="named")
-    plain = str(_statement("sqlite", columns, state).compile(dialect=dialect))
+    return str(_statement("sqlite", columns, state).compile(dialect=dialect))
+
+
+@functools.cache
+def _guarded_sql(columns: tuple[str, ...], state: str) -> tuple[str, tuple[str, ...]]:
+    sql = _from_message(_plain_sql(columns, state), _OF_MESSAGE)
+    names = tuple(dict.fromkeys(re.findall(r":(\w+)", sql)))
+    return _by_place(sql, names), names
+
+
+@functools.cache
+def _success_sql() -> str:
+    known = {name: source for name, source in _OF_SUCCESS.items() if source is not None}
+    plain = _plain_sql(tuple(_UNKNOWN | _OF_SUCCESS), states.SUCCEEDED)
+    return _by_place(_from_message(plain, _OF_MESSAGE | known), Success._fields)
+
+
+def _from_message(plain: str, sources: dict[str, str]) -> str:
+    """The same statement with values from the message whose claim is held."""
     before, values, after = re.split(r"VALUES \((.*?)\)", plain, maxsplit=1)
-    for name, source in _OF_MESSAGE.items():
+    for name, source in sources.items():
         values = re.sub(rf":{name}\b", source, values, count=1)
     held = "FROM message m WHERE m.id = :message AND m.claim = :claim"
-    return plain, f"{before}SELECT {values} {held}{after}"
+    return f"{before}SELECT {values} {held}{after}"
+
+
+def _by_place(sql: str, names: Sequence[str]) -> str:
+    """The same statement with places for what was named: faster to bind."""
+    return re.sub(r":(\w+)", lambda found: f"?{names.index(found[1]) + 1}", sql)
 
 
 @functools.cache

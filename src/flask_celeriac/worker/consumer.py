@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from celery import signals
-from celery.worker import consumer
+from celery.worker import consumer, state
 
 from .. import verification
 from . import unknown
@@ -17,6 +17,10 @@ from .burial import bury
 CeleryConsumer: Any = consumer.Consumer
 
 logger = logging.getLogger(__name__)
+
+
+#: What Celery raises where a message is not as it expects, and nobody has looked.
+UNFIT = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
 
 
 class Consumer(CeleryConsumer):  # type: ignore[misc]
@@ -33,7 +37,12 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]
         def on_task_received(message: Any) -> Any:
             found = complaint(self.app, message)
             if found is None:
-                return handle(message)
+                try:
+                    return handle(message)
+                except UNFIT as error:
+                    if message.acknowledged or _has_begun(message):
+                        raise
+                    return self.on_invalid_task(None, message, error)
             bury(self, message, found.reason, found.text, forged=found.forged)
             signals.task_rejected.send(sender=self, message=message, exc=None)
             return None
@@ -42,9 +51,7 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]
 
     def on_unknown_message(self, body: Any, message: Any) -> None:
         """A message has no task in it."""
-        logger.error(
-            "A message is no task and is put away: %s", self._message_report(body, message)
-        )
+        logger.error("A message is no task and is put away")
         bury(self, message, "unknown_message", "It is no message of Celery's: it names no task")
         signals.task_rejected.send(sender=self, message=message, exc=None)
 
@@ -67,3 +74,9 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]
             return
         unknown.keep(self, message, name)
         signals.task_unknown.send(sender=self, message=message, exc=exc, name=name, id=task_id)
+
+
+def _has_begun(message: Any) -> bool:
+    """Whether its task runs or has run, as it does at once where there are no pool processes."""
+    task_id = message.headers.get("id")
+    return any(request.id == task_id for request in state.active_requests)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from celery import bootsteps
 
-from .. import celery_app, due_dates
+from .. import celery_app, due_dates, exposure
+
+logger = logging.getLogger(__name__)
 
 
 class Patient(bootsteps.StartStopStep):
@@ -22,8 +25,10 @@ class Patient(bootsteps.StartStopStep):
         worker.app.patient = True
 
     def start(self, parent: Any) -> None:
-        """Say which time limits the broker does not wait for."""
+        """Say which time limits the broker does not wait for, and who may write to it."""
         due_dates.look_at_limits(parent.app)
+        for text in sorted(set(exposure.complaints(parent.app.conf))):
+            logger.warning(text)
 
     def stop(self, parent: Any) -> None:
         """Be what the process was before, as it may be a web server or a test."""

@@ -8,6 +8,8 @@ from billiard import einfo
 from celery.exceptions import WorkerLostError
 from celery.worker import request
 
+from .. import redaction
+
 #: Celery's stubs know only a part of these.
 CeleryRequest: Any = request.Request
 ExceptionWithTraceback: Any = einfo.ExceptionWithTraceback  # type: ignore[attr-defined]
@@ -20,6 +22,15 @@ class Request(CeleryRequest):  # type: ignore[misc]
     """
 
     _celeriac_lost = False
+
+    def __init__(
+        self, message: Any, *args: Any, body: Any = None, decoded: bool = False, **options: Any
+    ) -> None:
+        # Celery decodes a body to look at its arguments, and has whoever runs the task decode it
+        # again, unless it is told that this was done. What came as JSON also goes into a pool.
+        if not decoded and message.content_type == "application/json":
+            body, decoded = message.payload, True
+        super().__init__(message, *args, body=body, decoded=decoded, **options)
 
     def on_failure(
         self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False
@@ -45,6 +56,14 @@ class Request(CeleryRequest):  # type: ignore[misc]
         if self.time_start and self.task.acks_late and not self.acknowledged:
             self._given_back()
         super().cancel(pool, signal, emit_retry)
+
+    def info(self, safe: bool = False) -> dict[str, Any]:
+        """What ``inspect`` tells of it: of its arguments, what others than the task may see."""
+        found: dict[str, Any] = super().info(safe)
+        if not safe:
+            args, kwargs = list(self.args or ()), dict(self.kwargs or {})
+            found["args"], found["kwargs"] = redaction.listed(self.app, self.type, args, kwargs)
+        return found
 
     def _note(self, what: str) -> None:
         """Have a channel that counts runs count this one with the message that is given back."""

@@ -1,0 +1,102 @@
+"""Whatever is in a message, looking at it is no error, and what is let in Celery can work with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from celery.worker.request import Request
+from flask import Flask
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from kombu.message import Message
+
+from flask_celeriac import Celeriac, verification
+
+celeriac = Celeriac()
+
+
+@celeriac.task(name="verified")
+def verified(*args: Any, **kwargs: Any) -> None: ...
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
+    app = Flask("verified", instance_path=str(tmp_path_factory.mktemp("instance")))
+    celeriac.init_app(app)
+    with app.app_context():
+        yield app
+
+
+NAMES = st.sampled_from([*verification._KINDS, "x-other"])
+ANY = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.dates().map(str)
+    | st.datetimes(timezones=st.timezones()).map(lambda moment: moment.isoformat()),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=2),
+    max_leaves=6,
+)  # fmt: skip
+TYPES = (
+    st.sampled_from(["application/json", "application/x-python-serialize", "", None]) | st.text()
+)
+CODES = st.sampled_from(["utf-8", "UTF-8", "binary", "utf-7", "zlib", None]) | st.text()
+
+
+def quietly(chance: st.SearchStrategy[Any], usual: Any) -> st.SearchStrategy[Any]:
+    return st.just(usual) | st.just(usual) | chance
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    changed=st.dictionaries(NAMES, ANY, max_size=3),
+    body=quietly(ANY.map(json.dumps) | st.text() | st.binary(), "[[1], {}, {}]")
+    | st.tuples(ANY, ANY, ANY).map(json.dumps),
+    content=st.tuples(quietly(TYPES, "application/json"), quietly(CODES, "utf-8")),
+)
+def test_what_is_let_in_can_be_made_a_request(
+    app: Flask, changed: dict[str, Any], body: Any, content: tuple[Any, Any]
+) -> None:
+    celery = app.extensions["celery"]
+    headers = {"task": "verified", "id": "one", "timelimit": [None, None], **changed}
+    message = Message(
+        body, content_type=content[0], content_encoding=content[1], headers=headers, accept=None
+    )
+    found = verification.complaint(celery, message)
+    if found is not None:
+        assert found.text
+        assert "cannot be looked at" not in found.text
+        return
+    body = message.payload
+    if "args" not in body:
+        request = Request(message, app=celery, task=celery.tasks["verified"])
+        assert request.id == headers["id"]
+        assert hash(request.id)
+        assert request.info(safe=True)
+
+
+@pytest.mark.parametrize("depth", [100_000, 10_000_000])
+def test_depth_is_refused_before_it_is_read(app: Flask, depth: int) -> None:
+    message = Message(
+        b"[" * depth, content_type="application/json", content_encoding="utf-8",
+        headers={"task": "verified", "id": "one"},
+    )  # fmt: skip
+    found = verification.complaint(app.extensions["celery"], message)
+    assert found is not None
+    assert found.reason == ("depth" if depth < 4_000_000 else "size")
+    assert message._decoded_cache is None
+
+
+def test_headers_may_not_be_endless(app: Flask) -> None:
+    nested: Any = []
+    for _ in range(5000):
+        nested = [nested]
+    for value in (["x"] * 100_000, {"a": "x" * 100_000}, nested):
+        headers = {"task": "verified", "id": "one", "stamps": {"stamp": value}}
+        message = Message(
+            "[[], {}, {}]", content_type="application/json", content_encoding="utf-8",
+            headers=headers,
+        )  # fmt: skip
+        found = verification.complaint(app.extensions["celery"], message)
+        assert found is not None
+        assert found.reason == "size"

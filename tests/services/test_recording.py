@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -109,16 +109,18 @@ class Shop:
 @pytest.fixture
 def make(tmp_path: Path) -> Iterator[Callable[..., Shop]]:
     made: list[Flask] = []
+    contexts = ExitStack()
 
     def build(**config: Any) -> Shop:
         app = Flask(__name__, instance_path=str(tmp_path / str(len(made))))
         app.config.update(config)
         celeriac.init_app(app)
         made.append(app)
-        app.app_context().push()
+        contexts.enter_context(app.app_context())
         return Shop(app)
 
-    yield build
+    with contexts:
+        yield build
     for app in made:
         app.extensions["celery"].close()
 
@@ -128,7 +130,7 @@ def written(statements: list[tuple[str, int]]) -> list[tuple[str, int]]:
     return [one for one in statements if one[0].split()[0] not in ("SELECT", "PRAGMA")]
 
 
-RECORD, ACK = ("INSERT INTO celeriac_record", 8), ("DELETE FROM message", 2)
+RECORD, ACK = ("INSERT INTO celeriac_record", 9), ("DELETE FROM message", 2)
 BEGIN, COMMIT = ("BEGIN IMMEDIATE", 0), ("COMMIT", 0)
 
 

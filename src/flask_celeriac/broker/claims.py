@@ -343,9 +343,7 @@ class Claims:
         held = [queries.claim_of(tag) for tag in outstanding]
         self._released.extend(held)
         try:
-            if held:
-                with self._store.file.transaction() as db:
-                    run_queries.ack_succeeded(db, held)
+            self._store.ack_succeeded(held)
             self.flush(results=True)
             self.give_back()
         finally:

@@ -143,6 +143,6 @@ def test_a_task_that_is_terminated(system: System) -> None:
     wait_for(lambda: held(path), "it runs", LONG)
     result.revoke(terminate=True)
     # Celery's own worker may meet the message a second time, and say so.
-    with pytest.raises(TaskRevokedError, match="terminated|revoked"):
+    with pytest.raises(TaskRevokedError, match=r"terminated|revoked"):
         result.get(timeout=LONG)
     assert system.add.delay(1, 1).get(timeout=LONG) == 2

@@ -84,7 +84,8 @@ def shown(
     redact: Any = getattr(task, "redact", ())
     try:
         if callable(redact):
-            args, kwargs = redact(list(args), dict(kwargs))
+            choose: Any = redact
+            args, kwargs = choose(list(args), dict(kwargs))
             redact = ()
         return _masked(_parameters(task), args, kwargs, redact)
     except Exception:

@@ -139,9 +139,7 @@ class FlaskCelery(Celery[Any]):
                 with capturing.directly():
                     return self._send_now(name, args, kwargs, *positional, **options)
             return self._send_now(name, args, kwargs, *positional, **options)
-        except (EncodeError, MessageRefusedError) as error:
-            if isinstance(error, MessageRefusedError):
-                raise
+        except EncodeError as error:
             task_type = options.get("task_type") or self.tasks.get(name)
             serializer = options.get("serializer") or getattr(task_type, "serializer", None)
             arguments.refuse(

@@ -130,8 +130,8 @@ class Task(celery.Task[P, R]):
         request._protected = 1
         request.__dict__[STARTED] = time.time()
         held = None if request.is_eager else admission.admit(self, request)
-        context = self._context(request)
         try:
+            context = self._context(request)
             if context is None:
                 return self.run(*args, **kwargs)
             with context:

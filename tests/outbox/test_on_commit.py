@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 from flask_celeriac import Celeriac, CeleriacError
 from flask_celeriac.errors import OutboxError, UnserializableArgumentError
+from flask_celeriac.outbox import transactions
 from flask_celeriac.outbox.courier import courier
 from flask_celeriac.tables import outbox, outbox_metadata
 from tests.services.conftest import working
@@ -52,6 +53,16 @@ def test_savepoints_are_followed_to_the_outermost_transaction(shop: Shop) -> Non
     assert shop.messages() == []
     shop.session.commit()
     assert shop.sent() == [outer.id, released.id]
+
+
+def test_sessions_at_the_address_of_one_that_is_gone_are_listened_to() -> None:
+    classes = []  # which live on for a while, and with them what is known of their listeners
+    for _ in range(300):
+        session = scoped_session(sessionmaker())
+        transactions.watch(session)
+        classes.append(session.session_factory.class_)
+        del session
+    assert all(made().dispatch.after_commit for made in classes)
 
 
 def test_a_savepoint_that_comes_first_is_rolled_back_with_its_transaction(shop: Shop) -> None:

@@ -78,8 +78,7 @@ class Claims:
         #: Those to be released whose process has died, and whose run was stopped.
         self.crashed, self.stopped = set[Claim](), set[Claim]()
         self._guard = Guard(self.relieve, self._progress)
-        self._rotation = 0
-        self._settled = 0
+        self._rotation = self._settled = 0
         #: When the oldest ack that is not written came.
         self._acked_since = 0.0
         #: When the last claim was made, what had been settled by then, and what a message takes.
@@ -119,23 +118,26 @@ class Claims:
         if release:
             self.look = True
 
-    def flush(self, *, results: bool = False) -> None:
+    def flush(self, *, results: bool = False, last: bool = False) -> None:
         """Write what was settled.
 
         :param results: also the results of tasks that were not acknowledged yet.
+        :param last: what is released was not: those that are known to have succeeded are done.
         """
         if self._acked or self._released or (results and self._backlog):
             with self._writing:
                 with self._store.file.transaction() as db:
-                    settled = self._write(db, results=results)
+                    settled = self._write(db, results=results, last=last)
                 self._forget(settled)
 
-    def _write(self, db: apsw.Connection, *, results: bool = False) -> _Settled:
+    def _write(self, db: apsw.Connection, *, results: bool, last: bool) -> _Settled:
         acked, released = tuple(self._acked), tuple(self._released)
         # A result is noted before its message is acknowledged; here they come together.
         written = self._backlog.write(db, None if results else acked) if self._backlog else []
         if acked:
             queries.ack(db, acked)
+        if last:
+            run_queries.ack_succeeded(db, released)
         if released:
             run_queries.note(db, self.crashed, self.stopped, released)
             queries.release(db, released)
@@ -221,7 +223,7 @@ class Claims:
         return 0
 
     def _write_and_claim(self, db: apsw.Connection, token: int) -> _Claimed:
-        settled = self._write(db)
+        settled = self._write(db, results=False, last=False)
         return _Claimed(settled, *self._claim(db, token))
 
     def _claim(self, db: apsw.Connection, token: int) -> tuple[deque[Held], deque[Held]]:
@@ -340,11 +342,9 @@ class Claims:
     def close(self, outstanding: list[str]) -> None:
         """Write what is settled, give back what is not, and leave."""
         self._guard.stop()
-        held = [queries.claim_of(tag) for tag in outstanding]
-        self._released.extend(held)
+        self._released.extend(queries.claim_of(tag) for tag in outstanding)
         try:
-            self._store.ack_succeeded(held)
-            self.flush(results=True)
+            self.flush(results=True, last=True)
             self.give_back()
         finally:
             if self._member is not None:

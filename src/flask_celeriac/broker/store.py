@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from .. import sqlite
 from ..doorbell import Ringer
 from ..errors import StorageError
-from . import queries, run_queries, schema
+from . import queries, schema
 from .conditions import NotPutError
 
 if TYPE_CHECKING:
@@ -92,12 +92,6 @@ class Store:
         with self.file.transaction(self.put_mode) as db:
             queries.put_many(db, rows)
         self.ring()
-
-    def ack_succeeded(self, claims: Sequence[tuple[int, int]]) -> None:
-        """Acknowledge those claims whose task is known to have succeeded."""
-        if claims:
-            with self.file.transaction() as db:
-                run_queries.ack_succeeded(db, claims)
 
     def ring(self) -> None:
         """Wake every consumer: there is a message, or a time to wait for."""

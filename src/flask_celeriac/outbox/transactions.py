@@ -141,18 +141,20 @@ def innermost(session: Session) -> Any:
 
 
 def watch(session: Any) -> None:
-    """Listen to what becomes of the transactions of an application's session."""
+    """Listen to what becomes of the transactions of an application's session.
+
+    What is told twice does nothing the second time. ``event.contains`` goes by the target's
+    ``id()``, which may have been another's that is gone.
+    """
     if not isinstance(session, (scoped_session, sessionmaker, Session)):
         return
     with contextlib.suppress(Exception):  # those of asynchronous sessions are no targets
         for name, listener in _LISTENERS.items():
-            if not event.contains(session, name, listener):
-                event.listen(session, name, listener)
+            event.listen(session, name, listener)
 
 
 def _after_begin(session: Session, transaction: Any, connection: Connection) -> None:
-    dialect = connection.dialect
-    if dialect.name == "sqlite" and not event.contains(connection, "savepoint", _begin_before):
+    if connection.dialect.name == "sqlite":
         event.listen(connection, "savepoint", _begin_before)
 
 

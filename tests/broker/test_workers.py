@@ -393,7 +393,7 @@ def test_a_killed_workers_task_runs_again_elsewhere(
     victim = Worker(url, *options, "-n", "a@%h", log=tmp_path / "a.log", ledger=ledger)
     try:
         victim.wait_ready()
-        result = app.tasks["work"].delay(1, 1000)
+        result = app.tasks["work"].delay(1, 2500)  # longer than another worker takes to start
         wait_for(lambda: started(ledger, 1), "started")
         with worker(url, *options, "-n", "b@%h", log=tmp_path / "b.log", ledger=ledger):
             victim.kill()

@@ -26,7 +26,10 @@ Said = Mapping[str, Any] | None
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a task says it is, in numbers of its own."""
+    """How far a task says it is, in numbers of its own.
+
+    .. versionadded:: 0.1
+    """
 
     current: float | None = None
     total: float | None = None
@@ -35,7 +38,10 @@ class Progress:
 
 @dataclass(frozen=True)
 class Error:
-    """What a task failed with; the fingerprint is the same for errors of one kind and place."""
+    """What a task failed with; the fingerprint is the same for errors of one kind and place.
+
+    .. versionadded:: 0.1
+    """
 
     type: str | None = None
     message: str | None = None
@@ -87,7 +93,10 @@ class Task:
 
 @dataclass(frozen=True)
 class Type:
-    """A task that may be started; its arguments as a JSON Schema."""
+    """A task that may be started; its arguments as a JSON Schema.
+
+    .. versionadded:: 0.1
+    """
 
     name: str
     arguments: dict[str, Any]
@@ -96,7 +105,10 @@ class Type:
 
 @dataclass(frozen=True)
 class Attempt:
-    """An attempt that did not end its task."""
+    """An attempt that did not end its task.
+
+    .. versionadded:: 0.1
+    """
 
     number: int
     state: str
@@ -110,7 +122,10 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Reason:
-    """Why a task has not been begun: a word for programs, a sentence for people."""
+    """Why a task has not been begun: a word for programs, a sentence for people.
+
+    .. versionadded:: 0.1
+    """
 
     code: str
     text: str
@@ -118,7 +133,10 @@ class Reason:
 
 @dataclass(frozen=True)
 class Count:
-    """How many tasks there are; if it is capped, there may be more."""
+    """How many tasks there are; if it is capped, there may be more.
+
+    .. versionadded:: 0.1
+    """
 
     count: int
     capped: bool
@@ -126,7 +144,10 @@ class Count:
 
 @dataclass(frozen=True)
 class Outcome:
-    """To how many tasks something was done; why not to the others, and what was sent, by id."""
+    """To how many tasks something was done; why not to the others, and what was sent, by id.
+
+    .. versionadded:: 0.1
+    """
 
     done: int
     refused: dict[str, str]
@@ -135,7 +156,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Queue:
-    """A queue as it is just now; ``oldest`` in seconds, ``at_least`` figures that may be more."""
+    """A queue as it is just now; ``oldest`` in seconds, ``at_least`` figures that may be more.
+
+    .. versionadded:: 0.1
+    """
 
     name: str
     ready: int | None = None
@@ -148,7 +172,10 @@ class Queue:
 
 @dataclass(frozen=True)
 class Worker:
-    """A worker that answered just now; ``uptime`` in seconds."""
+    """A worker that answered just now; ``uptime`` in seconds.
+
+    .. versionadded:: 0.1
+    """
 
     name: str
     pid: int | None = None

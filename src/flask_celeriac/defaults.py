@@ -13,27 +13,26 @@ if TYPE_CHECKING:
     from .celery_app import FlaskCelery
     from .config import Settings
 
+#: Seconds in which a worker that is told to stop at once lets its tasks come to their end. What
+#: stops containers kills after ten seconds, and what is killed has not given its tasks back.
+SOFT_SHUTDOWN = 5.0
+
 #: Defaults that differ from Celery's on every broker: a task is taken off the queue when it has
 #: ended, not when it starts, so that one whose worker was killed runs again.
 SAFE = {
     "task_acks_late": True,
     "task_reject_on_worker_lost": True,
     "worker_prefetch_multiplier": 1,
+    "worker_soft_shutdown_timeout": SOFT_SHUTDOWN,
     "broker_connection_retry_on_startup": True,
     "worker_hijack_root_logger": False,
     # What is no task it knows is not thrown away.
     "worker_consumer": "flask_celeriac.worker.consumer:Consumer",
 }
 
-#: Seconds in which a worker that is told to stop at once lets its tasks come to their end. What
-#: stops containers kills after ten seconds, and what is killed has not given its tasks back.
-SOFT_SHUTDOWN = 5.0
-
 #: Besides, on one kind of broker.
 BY_BROKER: dict[brokers.Kind, dict[str, Any]] = {
-    "redis": {"worker_soft_shutdown_timeout": SOFT_SHUTDOWN},
     "rabbitmq": {
-        "worker_soft_shutdown_timeout": SOFT_SHUTDOWN,
         # The server has given the task to another worker by then. Redis has not: it waits for
         # the acknowledgement, which is possible on a new connection.
         "worker_cancel_long_running_tasks_on_connection_loss": True,

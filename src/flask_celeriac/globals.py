@@ -23,6 +23,8 @@ class AppState:
     :param celeriac: the extension that was initialised on the application
     :param celery: the application's Celery, also in ``app.extensions["celery"]``
     :param settings: the configuration and where it came from
+
+    .. versionadded:: 0.1
     """
 
     celeriac: Celeriac

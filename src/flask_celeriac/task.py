@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
-import functools
 import inspect
 import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 import celery
 import flask
-from celery.app import pop_current_task, push_current_task
 from celery.exceptions import Ignore
 from celery.utils.time import get_exponential_backoff_interval
 from flask.globals import app_ctx
 from kombu.exceptions import EncodeError
 
-from . import arguments, limits, progress, publishing, uniqueness, url_base
+from . import arguments, coroutines, limits, progress, publishing, uniqueness, url_base
 from .capturing import OVER
 from .errors import OutboxError
 from .records.description import STARTED
@@ -26,10 +21,9 @@ from .worker import admission, limiting
 from .worker.sessions import give_back
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from celery.app.task import Context
-    from celery.local import Proxy
     from celery.result import AsyncResult
     from flask.ctx import AppContext
     from werkzeug.local import LocalProxy
@@ -100,7 +94,7 @@ class Task(celery.Task[P, R]):
         run = cls.__dict__.get("run")
         body = run.__func__ if isinstance(run, staticmethod) else run
         if inspect.iscoroutinefunction(body):
-            waiting = _waiting(body)
+            waiting = coroutines.waiting(body)
             cls.run = staticmethod(waiting) if isinstance(run, staticmethod) else waiting  # type: ignore[method-assign]
 
     @classmethod
@@ -306,36 +300,3 @@ def _current_context() -> AppContext | None:
     if not flask.has_app_context():
         return None
     return cast("LocalProxy[AppContext]", app_ctx)._get_current_object()
-
-
-def _waiting(body: Callable[..., Coroutine[Any, Any, R]]) -> Callable[..., R]:
-    """A function that runs an ``async def`` body to its end."""
-
-    @functools.wraps(body)
-    def run(*args: Any, **kwargs: Any) -> R:
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            return asyncio.run(body(*args, **kwargs))
-        return _run_beside_loop(functools.partial(body, *args, **kwargs))
-
-    return run
-
-
-def _run_beside_loop(body: Callable[[], Coroutine[Any, Any, R]]) -> R:
-    """Run in a thread of its own, for callers that are themselves run by an event loop."""
-    task = cast("Proxy[Any]", celery.current_task)._get_current_object()
-    request = task.request_stack.top
-
-    def work() -> R:
-        # Celery keeps the running task and its request per thread.
-        push_current_task(task)
-        task.request_stack.push(request)
-        try:
-            return asyncio.run(body())
-        finally:
-            task.request_stack.pop()
-            pop_current_task()
-
-    with ThreadPoolExecutor(max_workers=1) as executor:
-        return executor.submit(contextvars.copy_context().run, work).result()

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import datetime as dt
 import logging
 import random
-import shlex
 import signal
 import sys
 import tempfile
@@ -88,12 +86,7 @@ def main() -> None:
             wrong += [f"{cell.recipe}, {cell.system}: {text}" for text in cell.complaints()]
     print(f"\n{matrix.as_text(done)}\n")
     if arguments.write_docs:
-        words = [word for word in sys.argv[1:] if word != "--write-docs"]
-        command = shlex.join(["python", "-m", "tests.faults", *words])
-        if "--seed" not in words:
-            command += f" --seed {arguments.seed}"
-        today = dt.datetime.now(dt.timezone.utc).date().isoformat()
-        matrix.write(PAGE, done, command, today)
+        matrix.write(PAGE, done, arguments.scale, ALL)
     print("\n".join(wrong) if wrong else "nothing lost")
     raise SystemExit(bool(wrong))
 

@@ -18,8 +18,10 @@ from tests.system.ledger import Ledger
 SCALE = 0.01
 CELLS = [
     ("T1", "embedded"),
+    ("T1", "redis"),
     ("T1", "rabbitmq"),
     ("T1", "Celery, redis"),
+    ("T12", "redis"),
     ("T25", "embedded"),
 ]
 
@@ -90,11 +92,25 @@ def test_the_matrix_is_put_between_its_marks(tmp_path: Path) -> None:
         Cell("T1 kills", "embedded", ours=True, seed=1, injections=2, recoveries=[0.5]),
         Cell("T4 calls", "embedded", ours=True, seed=1, not_tested="strace is not there"),
     ]
-    matrix.write(page, cells, "python -m tests.faults --seed 1", "2026-01-01")
+    matrix.write(page, cells, 0.5, ["T1", "T4"])
     text = page.read_text()
     assert text.startswith("before\n")
     assert text.endswith("after\n")
     assert "old" not in text
     assert "| T1 kills | embedded | passed | 0 |" in text
+    assert "| 2 | 0.5 s | 0.5 | 1 | 20" in text
     assert "not tested: strace is not there" in text
-    assert "`python -m tests.faults --seed 1`" in text
+
+
+def test_parts_of_the_matrix_are_written_one_after_the_other(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"{matrix.BEGIN}\nold\n{matrix.END}\n")
+    for number, seed in (("T4", 1), ("T2", 1), ("T1", 1), ("T2", 2)):
+        cell = Cell(f"{number} kills", "embedded", ours=True, seed=seed, injections=2)
+        matrix.write(page, [cell], 0.5, ["T1", "T2", "T4"])
+    rows = [line for line in page.read_text().splitlines() if line.startswith("| T")]
+    assert [line.split()[1] for line in rows] == ["T1", "T2", "T4"]
+    assert [line.split(" | ")[-2] for line in rows] == ["1", "2", "1"]
+    page.write_text(page.read_text().replace("kombu", "kombu 1.0 was"))
+    matrix.write(page, [cell], 0.5, ["T1", "T2", "T4"])
+    assert page.read_text().count("| T") == 1

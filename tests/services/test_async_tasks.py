@@ -7,6 +7,7 @@ import threading
 from typing import Any
 
 import pytest
+from celery.exceptions import SoftTimeLimitExceeded
 from flask import Flask, current_app, g, url_for
 
 from flask_celeriac import Celeriac, Task
@@ -105,3 +106,35 @@ def test_a_class_with_an_async_run(app: Flask) -> None:
 
     greeter = app.extensions["celery"].register_task(Greeter())
     assert greeter("Ada") == "greeter greets Ada"
+
+
+@celeriac.task
+async def slow(seen: list[str]) -> None:
+    def cut() -> None:
+        raise SoftTimeLimitExceeded  # as its signal does, in whatever runs just then
+
+    asyncio.get_running_loop().call_soon(cut)
+    try:
+        await asyncio.sleep(30)
+    finally:
+        seen.append("cleaned up")
+
+
+def test_a_soft_time_limit_that_meets_the_loop_itself_ends_the_task(app: Flask) -> None:
+    seen: list[str] = []
+    with app.app_context(), pytest.raises(SoftTimeLimitExceeded):
+        slow(seen)
+    assert seen == ["cleaned up"]
+
+
+@celeriac.task
+async def cancelled() -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+    await asyncio.sleep(30)
+
+
+def test_a_task_that_cancels_itself_is_cancelled(app: Flask) -> None:
+    with app.app_context(), pytest.raises(asyncio.CancelledError):
+        cancelled()

@@ -59,7 +59,7 @@ def test_no_task_is_lost_by_default(make_app: MakeApp, broker: str) -> None:
     assert conf.broker_connection_retry_on_startup
     assert not conf.worker_hijack_root_logger
     assert not conf.task_retry_on_worker_lost
-    assert conf.worker_soft_shutdown_timeout == (5 if broker in ("redis", "rabbitmq") else 0)
+    assert conf.worker_soft_shutdown_timeout == 5
     assert conf.worker_cancel_long_running_tasks_on_connection_loss == (broker == "rabbitmq")
 
 

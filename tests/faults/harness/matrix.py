@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import importlib.metadata
 import os
 import platform
@@ -18,6 +19,8 @@ HEAD = (
     *("fault", "system", "verdict", "attempted", "acknowledged", "lost", "waiting", "unexpected"),
     *("run again", "completed twice", "recovered", "injections", "p99 recovery"),
 )
+#: What the page says besides: how each row was made.
+RUN = ("scale", "seed", "date")
 BEGIN, END = "<!-- matrix: written by make faults -->", "<!-- end of the matrix -->"
 
 
@@ -48,11 +51,6 @@ def as_text(cells: Iterable[Cell]) -> str:
     )
 
 
-def as_markdown(cells: Iterable[Cell]) -> str:
-    lines = [HEAD, ["-"] * len(HEAD), *(row(cell) for cell in cells)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
 def circumstances() -> list[str]:
     """On what it was run."""
     names = ("celery", "kombu", "redis", "flask")
@@ -75,11 +73,30 @@ def _version(*command: str) -> str:
     return f"{command[0]} {found[0]}" if found and "server" in command[0] else (found or [""])[0]
 
 
-def write(page: Path, cells: list[Cell], command: str, date: str) -> None:
-    """Put the matrix into a page, between its two marks."""
-    text = page.read_text(encoding="utf-8")
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    said = [f"- {line}" for line in (date, *circumstances(), f"`{command}`")]
-    matrix = "\n".join([BEGIN, "", *said, "", as_markdown(cells), "", END])
-    page.write_text(before + matrix + after, encoding="utf-8")
+def write(page: Path, cells: list[Cell], scale: float, order: list[str]) -> None:
+    """Put cells into the matrix of a page, between its two marks.
+
+    Other rows stay as they are, so that a long run can be taken in parts; but where they were made
+    with other versions or on another machine, the matrix begins anew.
+
+    :param order: the numbers of the recipes, as their rows are to follow each other
+    """
+    before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    old, _, after = rest.partition(END)
+    here = "\n".join(f"- {line}" for line in circumstances())
+    rows = _rows(old) if here in old else {}
+    date = dt.datetime.now(dt.timezone.utc).date().isoformat()
+    for cell in cells:
+        made = [*row(cell), f"{scale:g}", str(cell.seed), date]
+        rows[made[0], made[1]] = made
+    ordered = sorted(rows.values(), key=lambda made: order.index(made[0].split()[0]))
+    lines = [[*HEAD, *RUN], ["-"] * len([*HEAD, *RUN]), *ordered]
+    table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    page.write_text("\n".join([before + BEGIN, "", here, "", table, "", END + after]), "utf-8")
+
+
+def _rows(table: str) -> dict[tuple[str, str], list[str]]:
+    """The rows of a matrix that was written before, by fault and system."""
+    lines = (line.strip("| ").split(" | ") for line in table.splitlines() if line.startswith("| "))
+    rows = [line for line in lines if len(line) == len([*HEAD, *RUN])]
+    return {(made[0], made[1]): made for made in rows[2:]}

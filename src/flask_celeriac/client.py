@@ -1,4 +1,7 @@
-"""The HTTP API from Python. This one file needs Python and nothing else: copy it where you like."""
+"""The HTTP API from Python. This one file needs Python and nothing else: copy it where you like.
+
+.. versionadded:: 0.1
+"""
 
 from __future__ import annotations
 
@@ -26,10 +29,7 @@ Said = Mapping[str, Any] | None
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a task says it is, in numbers of its own.
-
-    .. versionadded:: 0.1
-    """
+    """How far a task says it is, in numbers of its own."""
 
     current: float | None = None
     total: float | None = None
@@ -38,10 +38,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Error:
-    """What a task failed with; the fingerprint is the same for errors of one kind and place.
-
-    .. versionadded:: 0.1
-    """
+    """What a task failed with; the fingerprint is the same for errors of one kind and place."""
 
     type: str | None = None
     message: str | None = None
@@ -51,10 +48,7 @@ class Error:
 
 @dataclass(frozen=True)
 class Task:
-    """A task, as far as it is known; None is what is not, and the result in lists.
-
-    .. versionadded:: 0.1
-    """
+    """A task, as far as it is known; None is what is not, and the result in lists."""
 
     id: str
     state: str
@@ -93,10 +87,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Type:
-    """A task that may be started; its arguments as a JSON Schema.
-
-    .. versionadded:: 0.1
-    """
+    """A task that may be started; its arguments as a JSON Schema."""
 
     name: str
     arguments: dict[str, Any]
@@ -105,10 +96,7 @@ class Type:
 
 @dataclass(frozen=True)
 class Attempt:
-    """An attempt that did not end its task.
-
-    .. versionadded:: 0.1
-    """
+    """An attempt that did not end its task."""
 
     number: int
     state: str
@@ -122,10 +110,7 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Reason:
-    """Why a task has not been begun: a word for programs, a sentence for people.
-
-    .. versionadded:: 0.1
-    """
+    """Why a task has not been begun: a word for programs, a sentence for people."""
 
     code: str
     text: str
@@ -133,10 +118,7 @@ class Reason:
 
 @dataclass(frozen=True)
 class Count:
-    """How many tasks there are; if it is capped, there may be more.
-
-    .. versionadded:: 0.1
-    """
+    """How many tasks there are; if it is capped, there may be more."""
 
     count: int
     capped: bool
@@ -144,10 +126,7 @@ class Count:
 
 @dataclass(frozen=True)
 class Outcome:
-    """To how many tasks something was done; why not to the others, and what was sent, by id.
-
-    .. versionadded:: 0.1
-    """
+    """To how many tasks something was done; why not to the others, and what was sent, by id."""
 
     done: int
     refused: dict[str, str]
@@ -156,10 +135,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Queue:
-    """A queue as it is just now; ``oldest`` in seconds, ``at_least`` figures that may be more.
-
-    .. versionadded:: 0.1
-    """
+    """A queue as it is just now; ``oldest`` in seconds, ``at_least`` figures that may be more."""
 
     name: str
     ready: int | None = None
@@ -172,10 +148,7 @@ class Queue:
 
 @dataclass(frozen=True)
 class Worker:
-    """A worker that answered just now; ``uptime`` in seconds.
-
-    .. versionadded:: 0.1
-    """
+    """A worker that answered just now; ``uptime`` in seconds."""
 
     name: str
     pid: int | None = None

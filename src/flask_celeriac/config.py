@@ -136,9 +136,10 @@ def resolve(
     section = list(sources.read_sections(config, environment.loaded))
     variables = list(environment.given())
     resolution = _Resolution()
-    named = resolution.config_file((variables, section, flat), environ, base_dir or os.getcwd())
-    file = list(sources.read_file(load_file(named), _short(named))) if named else []
     arguments = list(sources.read_options(options or {}))
+    levels = (arguments, variables, section, flat)
+    named = resolution.config_file(levels, environ, base_dir or os.getcwd())
+    file = list(sources.read_file(load_file(named), _short(named))) if named else []
     for level in (file, flat, section, variables, arguments, list(sources.read_process(environ))):
         resolution.add(level)
     return resolution.settings()
@@ -158,9 +159,13 @@ class _Resolution:
         self, levels: Iterable[list[Given]], environ: Mapping[str, str], base_dir: str
     ) -> str | None:
         """The absolute path of the configuration file, if one is named."""
-        from_variables, *from_config = (_last(level, "CELERIAC_CONFIG_FILE") for level in levels)
+        argument, from_variables, *from_config = (
+            _last(level, "CELERIAC_CONFIG_FILE") for level in levels
+        )
         flask_config = environ.get("FLASK_CONFIG", "")
         here = os.getcwd()
+        if argument:
+            return self._find(argument.value, argument.origin, base_dir, here)
         if from_variables:
             return self._find(from_variables.value, from_variables.origin, here, base_dir)
         if flask_config and names_file(flask_config, here, base_dir):

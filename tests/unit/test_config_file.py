@@ -161,6 +161,14 @@ def test_a_relative_path_counts_from_the_base_directory(
     assert found.options.config_file == path
 
 
+def test_an_argument_of_init_app_names_the_file(tmp_path: Path) -> None:
+    path = write(tmp_path / "c.yaml", YAML)
+    environ = {"CELERIAC_CONFIG_FILE": "another.yaml"}
+    found = resolve({}, options={"config_file": "c.yaml"}, environ=environ, base_dir=str(tmp_path))
+    assert found.celery == WANTED
+    assert found.options.config_file == path
+
+
 class TestFlaskConfig:
     @pytest.mark.parametrize(
         "value", ["", "development", "production", "config.ProductionConfig", "no/such/thing"]

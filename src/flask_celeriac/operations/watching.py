@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 #: Seconds between two looks; and after one that failed.
 TICK = 0.25
 AFTER_ERROR = 2.0
+#: How many are told of changes in a second, at most: with more who watch, looks are rarer, so that
+#: the process has time for other requests.
+TOLD_PER_SECOND = 400
 #: The version of a task that is not there.
 GONE = "gone"
 
@@ -139,7 +142,7 @@ class Watcher:
                     self._thread = None
                     self._known.clear()
                     return
-            pause = TICK
+            pause = max(TICK, len(watches) / TOLD_PER_SECOND)
             try:
                 self._look(app, watches)
             except Exception as error:  # noqa: BLE001 - a database that is away comes back

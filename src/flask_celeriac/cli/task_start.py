@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 @click.argument("pairs", metavar="[KEY=VALUE]...", nargs=-1)
 @takes_arguments
 @click.option("--queue", help="Send it to this queue.")
-@click.option("--priority", type=click.IntRange(0, 9), help="9 is first, where the broker sorts.")
+@click.option(
+    "--priority",
+    type=click.IntRange(0, 9),
+    help="9 is first on the embedded broker and RabbitMQ, 0 on Redis.",
+)
 @click.option("--countdown", type=click.FloatRange(0), metavar="SECONDS", help="Not before then.")
 @click.option(
     "--eta", type=instant, metavar="TIME", help="Not before 2026-01-31T14:30, in local time."

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tests.faults.harness import matrix
 from tests.faults.harness.checker import Cell
+from tests.faults.harness.systems import SYSTEMS
 from tests.faults.harness.zygote import Zygote
 from tests.faults.recipes.modules import BY_NAME, MODULES
 from tests.faults.recipes.table import RECIPES
@@ -65,8 +66,9 @@ def main() -> None:
     parser.add_argument("recipes", nargs="*", choices=[*known, []], metavar="|".join(known))
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=random.randrange(1_000_000))
+    systems = list(dict.fromkeys([*map(str, SYSTEMS), *(m.system for m in MODULES)]))
     parser.add_argument(
-        "--system", action="append", default=[], help="such as redis, or 'Celery, redis'"
+        "--system", action="append", default=[], choices=systems, help="only this one, and others"
     )
     parser.add_argument("--logs", action="store_true", help="print what failed systems wrote")
     parser.add_argument("--write-docs", action="store_true", help="put the matrix into the page")

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import flask
 
-from . import url_base
+from . import capturing, url_base
 from .errors import InvalidRequestError
 from .records.description import (
+    AGAIN,
     CRASHES,
     LABELS,
     LONGEST_ID,
@@ -31,6 +32,10 @@ HEADERS = (url_base.HEADER, REQUEST_ID, TRACE_ID)
 _REQUEST_ID = re.compile(f"[!-~]{{1,{LONGEST_ID}}}")
 #: W3C Trace Context: version, trace, parent, flags.
 _TRACE = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
+
+#: What is true of one message, and not of the next one of its task: it was not cut off, and is not
+#: the one that an outbox sent.
+_OF_ONE = frozenset((CRASHES, capturing.HEADER))
 
 _NOTHING: dict[str, str] = {}
 
@@ -65,9 +70,8 @@ def carry(celery_app: FlaskCelery, options: dict[str, Any]) -> None:
     :raises InvalidRequestError: labels that cannot be any
     """
     given = options.get("headers") or {}
-    if CRASHES in given and celery_app.current_worker_task is not None:
-        # A repeated attempt is sent with the headers of this one, but has not been cut off.
-        given = options["headers"] = {k: v for k, v in given.items() if k != CRASHES}
+    if not _OF_ONE.isdisjoint(given) and celery_app.current_worker_task is not None:
+        given = options["headers"] = _of_another(given)
     added: dict[str, Any] = {k: v for k, v in here(celery_app).items() if k not in given}
     labels = _labels(options.pop("labels", None), "labels")
     labels = [
@@ -84,6 +88,14 @@ def carry(celery_app: FlaskCelery, options: dict[str, Any]) -> None:
         added[LABELS] = labels
     if added:
         options["headers"] = {**given, **added}
+
+
+def _of_another(given: dict[str, Any]) -> dict[str, Any]:
+    """The headers of a message that a task sends with those of its own, as for another attempt."""
+    kept = {name: value for name, value in given.items() if name not in _OF_ONE}
+    if capturing.HEADER in given:
+        kept[AGAIN] = 1  # there may be two of it, as there may of the one that sends it
+    return kept
 
 
 def _labels(given: Any, what: str) -> list[str]:

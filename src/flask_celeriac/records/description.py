@@ -20,6 +20,8 @@ SCHEDULE = "celeriac_schedule"
 OURS = frozenset((LABELS, RETRY_OF, REQUEST_ID, TRACE_ID, SCHEDULE))
 #: How many runs of the task were cut off by the death of their process, as the broker counts.
 CRASHES = "celeriac_crashes"
+#: The message may be the second one of its task.
+AGAIN = "celeriac_again"
 
 #: The attribute of a request that says when its task's body began, in seconds since the epoch.
 STARTED = "celeriac_started"

@@ -12,14 +12,13 @@ import time
 from datetime import datetime, timezone
 from typing import Any
 
-from .. import signing
+from .. import capturing, signing
 from ..records import description
+from ..records.description import AGAIN
 from .burial import bury, is_gone, later
 
 #: The headers that say since when no worker is known that knows it.
 SINCE = "celeriac_unknown_since"
-#: A second message of a task, maybe: the first one may not have been acknowledged.
-AGAIN = "celeriac_again"
 #: Seconds until it is tried again: half of the time it has waited, and within these.
 SHORTEST = 1.0
 LONGEST = 60.0
@@ -70,6 +69,8 @@ def _send(consumer: Any, message: Any, queue: str, since: float, eta: float | No
     """Send a message to its queue once more, and acknowledge it."""
     headers = {**message.headers, SINCE: since, AGAIN: 1}
     headers.pop("compression", None)  # kombu has undone it
+    # The embedded broker would take it for the message that is there, and not put it.
+    headers.pop(capturing.HEADER, None)
     if eta is not None:
         headers["eta"] = datetime.fromtimestamp(eta, timezone.utc).isoformat()
     known = {name: message.properties.get(name) for name in ("correlation_id", "reply_to")}

@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 from celery import chord
 from flask import Flask
+from kombu.exceptions import OperationalError
 
 from flask_celeriac import Celeriac, ConfigError, Limit, Rate, operations
+from flask_celeriac.broker import task_queries
 from flask_celeriac.limits import PERMIT
 from flask_celeriac.task import Task
 from tests.services import systems
@@ -193,3 +195,52 @@ def test_early_acknowledgement(tmp_path: Path) -> None:
     refused = pytest.raises(ConfigError, match="acks_late")
     with systems.system("embedded", tmp_path, mine) as app, working(app), refused:
         early.delay().get(timeout=20)
+
+
+def test_a_rate_where_messages_are_acknowledged_early(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is to wait has no message any more: it is sent once more."""
+    mine = Celeriac()
+
+    @mine.task(name="limits.early", rate="2/s", acks_late=False)
+    def early(n: int) -> int:
+        return n
+
+    with systems.system("embedded", tmp_path, mine) as app:
+        celery = app.extensions["celery"]
+        store, advance = celery.ledger.store, celery.ledger.advance
+
+        def is_acknowledged() -> bool:
+            with store.file.connection() as db:
+                return not task_queries.find_messages(db, [celery.current_worker_task.request.id])
+
+        def late(*counted: Any) -> float:
+            wait_for(is_acknowledged, "the event loop to write it")
+            return float(advance(*counted))
+
+        monkeypatch.setattr(celery.ledger, "advance", late)
+        results = [early.delay(n) for n in range(2)]
+        with working(app, pool="threads", concurrency=2):
+            assert [result.get(timeout=20) for result in results] == [0, 1]
+
+
+def test_what_cannot_be_sent_once_more_has_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its message was acknowledged: given back it would be gone without a word."""
+    mine = Celeriac()
+
+    @mine.task(name="limits.seldom", rate="1/h", acks_late=False)
+    def seldom() -> None: ...
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OperationalError("out of reach")
+
+    with systems.system("embedded", tmp_path, mine) as app:
+        results = [seldom.delay() for _ in range(2)]
+        monkeypatch.setattr(app.extensions["celery"], "send_task", refuse)
+        with working(app):
+            assert results[0].get(timeout=20) is None
+            with pytest.raises(OperationalError, match="out of reach"):
+                results[1].get(timeout=20)

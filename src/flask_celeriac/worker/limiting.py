@@ -116,11 +116,13 @@ def _put_off(task: Any, request: Any, due: float, headers: dict[str, Any]) -> Ex
     waits = _WORDS[str(headers[WAITS])]
     put_off = getattr(task.app.ledger, "put_off", None)
     try:
-        if put_off is not None:
-            put_off(request.properties["delivery_tag"], due, headers)
-        else:
+        if put_off is None or not task.acks_late:  # which has no message any more
             _send_again(task, request, due, headers)
+        elif not put_off(request.properties["delivery_tag"], due, headers):
+            return Ignore("it was taken from this worker, which was stopped for too long")
     except Exception as error:  # noqa: BLE001 - whatever it is, the message is still there
+        if not task.acks_late:  # it is not: nobody would hear of it
+            return error
         logger.warning("Task %s cannot be put off, and is given back: %s", request.id, error)
         return Reject(error, requeue=True)
     logger.info("Task %s[%s] is put off: it waits for its %s", task.name, request.id, waits)

@@ -22,6 +22,8 @@ OURS = frozenset((LABELS, RETRY_OF, REQUEST_ID, TRACE_ID, SCHEDULE))
 CRASHES = "celeriac_crashes"
 #: The message may be the second one of its task.
 AGAIN = "celeriac_again"
+#: The task was taken back while a worker had the message: should it come again, it is not run.
+REVOKED = "celeriac_revoked"
 
 #: The attribute of a request that says when its task's body began, in seconds since the epoch.
 STARTED = "celeriac_started"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import threading
 import time
 from collections import Counter
@@ -75,6 +76,11 @@ def rated(self: Task[..., Any]) -> None:
 @celeriac.task(name="limits.slowly", rate="1/h")
 def slowly(n: int) -> None:
     runs.enter("slowly", n)
+
+
+@celeriac.task(name="limits.noted", bind=True, rate="1/s")
+def noted(self: Task[..., Any], n: int) -> None:
+    runs.enter("noted", (n, "celeriac_unknown_since" in (self.request.headers or ())))
 
 
 @celeriac.task(name="limits.again", bind=True, concurrency=1, max_retries=2)
@@ -170,6 +176,21 @@ def _scheduled(celery: Any, results: tuple[Any, ...]) -> Any:
     """The one that is put off, when the other one has ended."""
     states = [operations.show(celery, result.id).state for result in results]
     return results[states.index("scheduled")] if set(states) == _BOTH else None
+
+
+@pytest.mark.parametrize("app", systems.RECORDED[1:], indirect=True)
+def test_what_is_put_off_and_comes_again(app: Flask, celery: Any) -> None:
+    """Its worker may die before it has acknowledged what it has sent once more."""
+    first, second = noted.delay(1), noted.delay(2)
+    with working(app):
+        late = wait_for(lambda: _scheduled(celery, (first, second)), "one to be put off")
+        number = 1 if late is first else 2
+        headers = {"lang": "py", "task": noted.name, "id": late.id, "root_id": late.id}
+        # It may begin, which the first message of the task could not.
+        headers |= {"retries": 0, "celeriac_again": 1, PERMIT: [0, time.time()]}
+        systems.inject(app, json.dumps([[number], {}, {}]), headers=headers)
+        noted.delay(3).get(timeout=20)  # the one before it has its turn first
+    assert sorted(n for (n, _), _ in runs.began) == [1, 2, 3]
 
 
 def test_a_repeated_attempt(app: Flask, celery: Any) -> None:

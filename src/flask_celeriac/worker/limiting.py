@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from celery.exceptions import Ignore, Reject
 
-from .. import task_keys
+from .. import capturing, task_keys
 from ..errors import ConfigError, StorageError
 from ..limits import PERMIT, TICKET, WAITS, begin_of
+from ..records.description import AGAIN
 
 if TYPE_CHECKING:
     from ..limits import Limit, Rate
@@ -130,14 +131,17 @@ def _put_off(task: Any, request: Any, due: float, headers: dict[str, Any]) -> Ex
 
 
 def _send_again(task: Any, request: Any, due: float, headers: dict[str, Any]) -> None:
-    task.signature_from_request(
+    again = task.signature_from_request(
         request,
         request.args,
         request.kwargs,
         eta=datetime.fromtimestamp(due, timezone.utc),
         retries=request.retries,
-        headers={**(request.headers or {}), **headers},
-    ).apply_async()
+        # The first message comes again if this worker dies before it has acknowledged it.
+        headers={**(request.headers or {}), **headers, AGAIN: 1},
+    )
+    with capturing.directly():  # whatever becomes of the transaction that somebody has open here
+        again.apply_async()
 
 
 _WORDS = {"slot": "concurrency limit", "rate": "rate limit", "database": "database"}

@@ -193,6 +193,15 @@ def test_what_is_put_off_and_comes_again(app: Flask, celery: Any) -> None:
     assert sorted(n for (n, _), _ in runs.began) == [1, 2, 3]
 
 
+def test_it_was_known_here(app: Flask, celery: Any) -> None:
+    """What is put off was not unknown all the time until it comes again."""
+    results = [noted.apply_async((n,), headers={"celeriac_unknown_since": 1.0}) for n in range(2)]
+    with working(app):
+        for result in results:
+            result.get(timeout=20)
+    assert sorted(kept for (_, kept), _ in runs.began) == [False, True]
+
+
 def test_a_repeated_attempt(app: Flask, celery: Any) -> None:
     result = again.delay()
     with working(app):

@@ -22,6 +22,8 @@ OURS = frozenset((LABELS, RETRY_OF, REQUEST_ID, TRACE_ID, SCHEDULE))
 CRASHES = "celeriac_crashes"
 #: The message may be the second one of its task.
 AGAIN = "celeriac_again"
+#: Since when no worker is known that knows the task, in seconds since the epoch.
+UNKNOWN_SINCE = "celeriac_unknown_since"
 #: The task was taken back while a worker had the message: should it come again, it is not run.
 REVOKED = "celeriac_revoked"
 

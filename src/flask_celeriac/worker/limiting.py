@@ -14,7 +14,7 @@ from celery.exceptions import Ignore, Reject
 from .. import capturing, task_keys
 from ..errors import ConfigError, StorageError
 from ..limits import PERMIT, TICKET, WAITS, begin_of
-from ..records.description import AGAIN
+from ..records.description import AGAIN, UNKNOWN_SINCE
 
 if TYPE_CHECKING:
     from ..limits import Limit, Rate
@@ -119,7 +119,7 @@ def _put_off(task: Any, request: Any, due: float, headers: dict[str, Any]) -> Ex
     try:
         if put_off is None or not task.acks_late:  # which has no message any more
             _send_again(task, request, due, headers)
-        elif not put_off(request.properties["delivery_tag"], due, headers):
+        elif not put_off(request.properties["delivery_tag"], due, {UNKNOWN_SINCE: None, **headers}):
             return Ignore("it was taken from this worker, which was stopped for too long")
     except Exception as error:  # noqa: BLE001 - whatever it is, the message is still there
         if not task.acks_late:  # it is not: nobody would hear of it

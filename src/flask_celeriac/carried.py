@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import flask
 
-from . import url_base
+from . import capturing, url_base
 from .errors import InvalidRequestError
+from .limits import PERMIT, TICKET, WAITS
 from .records.description import (
+    AGAIN,
     CRASHES,
     LABELS,
     LONGEST_ID,
     LONGEST_LABELS,
     REQUEST_ID,
     TRACE_ID,
+    UNKNOWN_SINCE,
     labels_as_text,
     labels_in,
 )
@@ -31,6 +34,13 @@ HEADERS = (url_base.HEADER, REQUEST_ID, TRACE_ID)
 _REQUEST_ID = re.compile(f"[!-~]{{1,{LONGEST_ID}}}")
 #: W3C Trace Context: version, trace, parent, flags.
 _TRACE = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
+
+#: What is true of one message, and not of the next one of its task: that was not cut off, nor met
+#: by workers that do not know it, and is not the one that an outbox sent.
+_OF_MESSAGE = frozenset((CRASHES, UNKNOWN_SINCE, capturing.HEADER))
+#: What is true of one attempt, however often a limit puts it off.
+_OF_ATTEMPT = frozenset((TICKET, PERMIT, WAITS))
+_OF_ONE = _OF_MESSAGE | _OF_ATTEMPT
 
 _NOTHING: dict[str, str] = {}
 
@@ -65,9 +75,9 @@ def carry(celery_app: FlaskCelery, options: dict[str, Any]) -> None:
     :raises InvalidRequestError: labels that cannot be any
     """
     given = options.get("headers") or {}
-    if CRASHES in given and celery_app.current_worker_task is not None:
-        # A repeated attempt is sent with the headers of this one, but has not been cut off.
-        given = options["headers"] = {k: v for k, v in given.items() if k != CRASHES}
+    task = None if _OF_ONE.isdisjoint(given) else celery_app.current_worker_task
+    if task is not None:
+        given = options["headers"] = _of_another(given, options, task.request)
     added: dict[str, Any] = {k: v for k, v in here(celery_app).items() if k not in given}
     labels = _labels(options.pop("labels", None), "labels")
     labels = [
@@ -84,6 +94,17 @@ def carry(celery_app: FlaskCelery, options: dict[str, Any]) -> None:
         added[LABELS] = labels
     if added:
         options["headers"] = {**given, **added}
+
+
+def _of_another(given: dict[str, Any], options: dict[str, Any], request: Context) -> dict[str, Any]:
+    """The headers of a message that a task sends with those of its own, as for another attempt."""
+    attempt = options.get("task_id"), options.get("retries") or 0
+    is_same = attempt == (request.id, request.retries or 0)
+    gone = _OF_MESSAGE if is_same else _OF_ONE
+    kept = {name: value for name, value in given.items() if name not in gone}
+    if capturing.HEADER in given:
+        kept[AGAIN] = 1  # there may be two of it, as there may of the one that sends it
+    return kept
 
 
 def _labels(given: Any, what: str) -> list[str]:

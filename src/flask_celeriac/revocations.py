@@ -11,11 +11,13 @@ from kombu.utils.json import loads
 
 from . import states
 from .operations.sources import embedded_store
+from .records.description import REVOKED
 from .urls import records_url
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from .broker.store import Store
     from .broker.task_queries import Message
     from .celery_app import FlaskCelery
 
@@ -29,8 +31,9 @@ BATCH = 500
 def record(app: FlaskCelery, ids: Sequence[str], *, terminate: bool = False) -> None:
     """Record that tasks are taken back, and take them out of the embedded queue.
 
-    What has ended stays as it is, and so does what runs unless it is to be ended. An id that
-    nobody knows is recorded all the same: a task that is sent under it later does not run.
+    What has ended stays as it is, and so does what runs unless it is to be ended; should its
+    worker die, the embedded queue knows. An id that nobody knows is recorded all the same: a task
+    that is sent under it later does not run.
 
     :param terminate: those that run are to be ended, too
     """
@@ -47,11 +50,8 @@ def _record(app: FlaskCelery, url: str, ids: Sequence[str], terminate: bool) -> 
     from .records import gate_queries, task_queries, write_queries
 
     store = embedded_store(app.conf)
-    queued: dict[str, Message] = {}
-    if store is not None:
-        with store.file.connection() as db:
-            found = ((each, queue_queries.find_message(db, each)) for each in ids)
-            queued = {each: message for each, message in found if message is not None}
+    queued = {} if store is None else _queued(store, ids)
+    had: list[str] = []
     now = time.time()
     with engine_for(url).begin() as connection:
         known = task_queries.find_tasks(connection, ids)
@@ -59,6 +59,7 @@ def _record(app: FlaskCelery, url: str, ids: Sequence[str], terminate: bool) -> 
             row, message = known.get(task_id), queued.get(task_id)
             runs = message.claim is not None if message else row and row.state == states.RUNNING
             if runs and not terminate:
+                had.append(task_id)
                 continue
             values = {} if message is None else _of_message(message)
             values |= {"task_id": task_id, "state": states.REVOKED, "status": "REVOKED"}
@@ -68,6 +69,8 @@ def _record(app: FlaskCelery, url: str, ids: Sequence[str], terminate: bool) -> 
         revoked = gate_queries.in_state(connection, ids, states.REVOKED)
     if store is not None:
         with store.file.transaction() as db:
+            for task_id in had:
+                queue_queries.mark(db, task_id, REVOKED)
             gone = [each for each in revoked if queue_queries.remove(db, each)]
         for task_id in gone:
             if task_id in queued:
@@ -76,6 +79,23 @@ def _record(app: FlaskCelery, url: str, ids: Sequence[str], terminate: bool) -> 
         ring = getattr(app.backend, "ring", None)
         if ring is not None:
             ring(task_id)
+
+
+def _queued(store: Store, ids: Sequence[str]) -> dict[str, Message]:
+    """The messages of some tasks; nobody has those that a worker had which was killed."""
+    from .broker import membership
+
+    found = _messages(store, ids)
+    claimed = any(message.claim is not None for message in found.values())
+    return _messages(store, ids) if claimed and membership.reap(store) else found
+
+
+def _messages(store: Store, ids: Sequence[str]) -> dict[str, Message]:
+    from .broker import task_queries as queue_queries
+
+    with store.file.connection() as db:
+        found = ((each, queue_queries.find_message(db, each)) for each in ids)
+        return {each: message for each, message in found if message is not None}
 
 
 def _of_message(message: Message) -> dict[str, Any]:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from celery import chain, chord, group
+from celery import chain, chord, group, signals
 from flask import Flask
+from flask.ctx import AppContext
 
 from flask_celeriac import Celeriac, ConfigError
 from flask_celeriac.outbox.courier import courier
@@ -93,6 +94,29 @@ def test_what_takes_a_tasks_place_is_sent_at_once(shop: Shop) -> None:
 
     with working(shop.app):
         assert sorted(replaced.delay().get(timeout=30)) == [2, 4]
+
+
+def test_what_a_limit_puts_off_is_sent_at_once(shop: Shop) -> None:
+    """Whoever has begun a transaction before the task rolls it back after it."""
+    contexts: list[AppContext] = []
+
+    @shop.celeriac.task(name="shop.rated", rate="2/s", acks_late=False)
+    def rated(n: int) -> int:
+        return n
+
+    @signals.task_prerun.connect
+    def look(**_: object) -> None:
+        contexts.append(shop.app.app_context())
+        contexts[-1].push()
+        begin(shop)
+
+    @signals.task_postrun.connect
+    def leave(**_: object) -> None:
+        contexts.pop().pop()
+
+    results = [rated.delay(n) for n in range(2)]
+    with working(shop.app):
+        assert [result.get(timeout=20) for result in results] == [0, 1]
 
 
 def test_it_needs_a_session(tmp_path: Path) -> None:

@@ -49,6 +49,15 @@ def test_until_its_record_says_so(engine: Engine) -> None:
     assert take(engine, "second", NOW + 3600) == 1
 
 
+@pytest.mark.parametrize("state", ["queued", "scheduled", "retrying"])
+def test_while_its_begin_could_not_be_recorded(engine: Engine, state: str) -> None:
+    record(engine, "first", state, NOW - 1)
+    assert take(engine, "first", NOW) == 1
+    assert take(engine, "second", NOW + 3600) == 0
+    record(engine, "first", state, NOW + 1)  # it was given back, or has sent its next attempt
+    assert take(engine, "second", NOW + 3600) == 1
+
+
 def test_until_its_worker_is_silent(engine: Engine) -> None:
     mark = "b" * 32
     hear(engine, mark, NOW)

@@ -9,7 +9,7 @@ import pytest
 from celery import beat, chain, signals
 from flask import Flask
 
-from flask_celeriac import Celeriac, Task, operations
+from flask_celeriac import Celeriac, Task, limits, operations
 from flask_celeriac.errors import InvalidRequestError
 from flask_celeriac.records.task_record import TaskRecord
 
@@ -35,6 +35,13 @@ def sender(self: Task[..., Any]) -> list[str]:
     if not self.request.retries:
         raise self.retry(countdown=0)
     return [plain.delay().id, plain.apply_async((1,), labels=["mine"]).id]
+
+
+@celeriac.task(name="carried.marked", bind=True)
+def marked(self: Task[..., Any]) -> list[str]:
+    if not self.request.retries:
+        raise self.retry(countdown=0)
+    return sorted(self.request.headers)
 
 
 @celeriac.periodic(3600, name="every hour")
@@ -104,6 +111,15 @@ def test_tasks_that_tasks_send_belong_to_the_same_request(app: Flask) -> None:
         assert (task.request_id, task.trace_id) == ("one", TRACE)
     labels = [shown(app, task_id).labels for task_id in (result.parent.id, *ids, result.id)]
     assert labels == [("kept",), (), ("mine",), ()]
+
+
+def test_a_repeated_attempt_leaves_behind_what_was_true_of_the_last_one(app: Flask) -> None:
+    since = {"celeriac_unknown_since": 1.0}
+    limited = {limits.TICKET: -1, limits.PERMIT: [0, 1.0], limits.WAITS: "slot"}
+    with app.app_context():
+        result = marked.apply_async(headers={"mine": 1, **since, **limited, "celeriac_crashes": 1})
+    with working(app):
+        assert result.get(timeout=30) == ["mine"]
 
 
 def test_labels(app: Flask) -> None:

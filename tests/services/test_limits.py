@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import threading
 import time
 from collections import Counter
@@ -13,8 +14,10 @@ from typing import Any
 import pytest
 from celery import chord
 from flask import Flask
+from kombu.exceptions import OperationalError
 
 from flask_celeriac import Celeriac, ConfigError, Limit, Rate, operations
+from flask_celeriac.broker import task_queries
 from flask_celeriac.limits import PERMIT
 from flask_celeriac.task import Task
 from tests.services import systems
@@ -73,6 +76,11 @@ def rated(self: Task[..., Any]) -> None:
 @celeriac.task(name="limits.slowly", rate="1/h")
 def slowly(n: int) -> None:
     runs.enter("slowly", n)
+
+
+@celeriac.task(name="limits.noted", bind=True, rate="1/s")
+def noted(self: Task[..., Any], n: int) -> None:
+    runs.enter("noted", (n, "celeriac_unknown_since" in (self.request.headers or ())))
 
 
 @celeriac.task(name="limits.again", bind=True, concurrency=1, max_retries=2)
@@ -170,6 +178,30 @@ def _scheduled(celery: Any, results: tuple[Any, ...]) -> Any:
     return results[states.index("scheduled")] if set(states) == _BOTH else None
 
 
+@pytest.mark.parametrize("app", systems.RECORDED[1:], indirect=True)
+def test_what_is_put_off_and_comes_again(app: Flask, celery: Any) -> None:
+    """Its worker may die before it has acknowledged what it has sent once more."""
+    first, second = noted.delay(1), noted.delay(2)
+    with working(app):
+        late = wait_for(lambda: _scheduled(celery, (first, second)), "one to be put off")
+        number = 1 if late is first else 2
+        headers = {"lang": "py", "task": noted.name, "id": late.id, "root_id": late.id}
+        # It may begin, which the first message of the task could not.
+        headers |= {"retries": 0, "celeriac_again": 1, PERMIT: [0, time.time()]}
+        systems.inject(app, json.dumps([[number], {}, {}]), headers=headers)
+        noted.delay(3).get(timeout=20)  # the one before it has its turn first
+    assert sorted(n for (n, _), _ in runs.began) == [1, 2, 3]
+
+
+def test_it_was_known_here(app: Flask, celery: Any) -> None:
+    """What is put off was not unknown all the time until it comes again."""
+    results = [noted.apply_async((n,), headers={"celeriac_unknown_since": 1.0}) for n in range(2)]
+    with working(app):
+        for result in results:
+            result.get(timeout=20)
+    assert sorted(kept for (_, kept), _ in runs.began) == [False, True]
+
+
 def test_a_repeated_attempt(app: Flask, celery: Any) -> None:
     result = again.delay()
     with working(app):
@@ -193,3 +225,52 @@ def test_early_acknowledgement(tmp_path: Path) -> None:
     refused = pytest.raises(ConfigError, match="acks_late")
     with systems.system("embedded", tmp_path, mine) as app, working(app), refused:
         early.delay().get(timeout=20)
+
+
+def test_a_rate_where_messages_are_acknowledged_early(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is to wait has no message any more: it is sent once more."""
+    mine = Celeriac()
+
+    @mine.task(name="limits.early", rate="2/s", acks_late=False)
+    def early(n: int) -> int:
+        return n
+
+    with systems.system("embedded", tmp_path, mine) as app:
+        celery = app.extensions["celery"]
+        store, advance = celery.ledger.store, celery.ledger.advance
+
+        def is_acknowledged() -> bool:
+            with store.file.connection() as db:
+                return not task_queries.find_messages(db, [celery.current_worker_task.request.id])
+
+        def late(*counted: Any) -> float:
+            wait_for(is_acknowledged, "the event loop to write it")
+            return float(advance(*counted))
+
+        monkeypatch.setattr(celery.ledger, "advance", late)
+        results = [early.delay(n) for n in range(2)]
+        with working(app, pool="threads", concurrency=2):
+            assert [result.get(timeout=20) for result in results] == [0, 1]
+
+
+def test_what_cannot_be_sent_once_more_has_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its message was acknowledged: given back it would be gone without a word."""
+    mine = Celeriac()
+
+    @mine.task(name="limits.seldom", rate="1/h", acks_late=False)
+    def seldom() -> None: ...
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OperationalError("out of reach")
+
+    with systems.system("embedded", tmp_path, mine) as app:
+        results = [seldom.delay() for _ in range(2)]
+        monkeypatch.setattr(app.extensions["celery"], "send_task", refuse)
+        with working(app):
+            assert results[0].get(timeout=20) is None
+            with pytest.raises(OperationalError, match="out of reach"):
+                results[1].get(timeout=20)

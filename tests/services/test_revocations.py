@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,19 +16,29 @@ from celery.worker import state
 from flask import Flask
 
 from flask_celeriac import Celeriac, operations
+from flask_celeriac.broker import queries
 from flask_celeriac.records.task_record import Filter
+from tests.support.processes import wait_for
 
 from .conftest import working
 from .systems import RECORDED, system
 
 celeriac = Celeriac()
 ran: list[str] = []
+go = threading.Event()
 
 
 @celeriac.task(name="revoked.note")
 def note(name: str) -> str:
     ran.append(name)
     return name
+
+
+@celeriac.task(name="revoked.until_told")
+def until_told() -> str:
+    ran.append("begun")
+    go.wait(20)
+    return "ended"
 
 
 @celeriac.task(name="revoked.join")
@@ -45,6 +58,7 @@ def app(
 def forgetful() -> None:
     """No worker of this process knows what another one was told."""
     ran.clear()
+    go.clear()
     state.revoked.clear()
 
 
@@ -76,9 +90,31 @@ def test_before_it_is_sent(app: Flask) -> None:
     assert revoked[0].id == "not sent yet"
 
 
+def test_a_run_that_goes_on_comes_to_its_end(app: Flask) -> None:
+    with working(app, pool="threads"):
+        sent = until_told.delay()
+        wait_for(lambda: "begun" in ran, "it did not begin")
+        sent.revoke()
+        go.set()
+        assert sent.get(timeout=60) == "ended"
+    assert operations.show(app.extensions["celery"], sent.id).state == "succeeded"
+
+
 def test_a_chord_hears_of_a_member_that_was_revoked(app: Flask) -> None:
     body = chord([note.s("one").set(task_id="member"), note.s("two")])(join.s())
     app.extensions["celery"].control.revoke("member")
     state.revoked.clear()
     with working(app), pytest.raises(Exception, match=r"revoked|Dependency"):
         body.get(timeout=60, disable_sync_subtasks=False)
+
+
+def test_nobody_runs_what_a_worker_had_that_died(tmp_path: Path) -> None:
+    with system("embedded", tmp_path, celeriac) as app:
+        celery = app.extensions["celery"]
+        sent = note.delay("cut off")
+        with celery.ledger.store.file.transaction() as db:
+            died = queries.add_process(db, os.getpid(), "that nobody holds", 2.0**40)
+            queries.claim(db, "system", 1, queries.claim_token(died, 1))
+        assert operations.show(celery, sent.id).state == "running"
+        operations.revoke(celery, sent.id)
+        assert operations.show(celery, sent.id).state == "revoked"

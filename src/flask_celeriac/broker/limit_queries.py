@@ -237,7 +237,7 @@ def put_off(
 ) -> bool:
     """Have a claimed message wait in its place, as if it had not been claimed.
 
-    :param headers: what is added to those it has
+    :param headers: what is added to those it has; None takes one away
     :return: whether the claim was still held
     """
     db.execute(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -321,6 +322,15 @@ def remove(db: apsw.Connection, task_id: str) -> int:
     """
     db.execute("DELETE FROM message WHERE task_id = ? AND claim IS NULL", (task_id,))
     return db.changes()
+
+
+def mark(db: apsw.Connection, task_id: str, header: str) -> None:
+    """Add a header to the messages of a task, for whoever is given them next."""
+    db.execute(
+        "UPDATE message SET envelope = json_patch(envelope, ?)"
+        " WHERE task_id = ? AND json_valid(envelope)",
+        (json.dumps({"headers": {header: 1}}), task_id),
+    )
 
 
 def consumed_queues(db: apsw.Connection) -> set[str]:

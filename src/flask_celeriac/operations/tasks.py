@@ -222,6 +222,8 @@ def revoke(app: FlaskCelery, task_id: str, *, terminate: bool = False) -> None:
     :raises TaskStateError: it has ended, or it runs and is not to be stopped
     """
     task = show(app, task_id)
+    if task.state == states.RUNNING and not terminate and _has_reaped(app):
+        task = show(app, task_id)
     if task.ended:
         raise TaskStateError(f"Task {task_id} has {task.state} already: it cannot be revoked")
     if task.state == states.RUNNING and not terminate:
@@ -230,6 +232,14 @@ def revoke(app: FlaskCelery, task_id: str, *, terminate: bool = False) -> None:
         )
     app.control.revoke(task_id, terminate=terminate)
     outbox.take_back(app, task_id)
+
+
+def _has_reaped(app: FlaskCelery) -> bool:
+    """Whether there were tasks in the hands of workers that were killed: they wait from now on."""
+    from ..broker import membership
+
+    store = embedded_store(app.conf)
+    return store is not None and membership.reap(store) > 0
 
 
 def discard(app: FlaskCelery, task_id: str) -> None:

@@ -20,6 +20,12 @@ SCHEDULE = "celeriac_schedule"
 OURS = frozenset((LABELS, RETRY_OF, REQUEST_ID, TRACE_ID, SCHEDULE))
 #: How many runs of the task were cut off by the death of their process, as the broker counts.
 CRASHES = "celeriac_crashes"
+#: The message may be the second one of its task.
+AGAIN = "celeriac_again"
+#: Since when no worker is known that knows the task, in seconds since the epoch.
+UNKNOWN_SINCE = "celeriac_unknown_since"
+#: The task was taken back while a worker had the message: should it come again, it is not run.
+REVOKED = "celeriac_revoked"
 
 #: The attribute of a request that says when its task's body began, in seconds since the epoch.
 STARTED = "celeriac_started"

@@ -180,7 +180,7 @@ def _held(connection: Connection, key: str) -> list[Any]:
     mark = func.substr(slot.c.run, 1, 32)
     said = and_(worker.c.key == _WORKER + mark, worker.c.number == 0)
     found = (
-        select(slot.c.number, slot.c.task_id, slot.c.since, record.c.state)
+        select(slot.c.number, slot.c.task_id, slot.c.since, record.c.state, record.c.updated)
         .add_columns(worker.c.since.label("heard"))
         .select_from(slot)
         .outerjoin(record, record.c.task_id == slot.c.task_id)
@@ -195,7 +195,10 @@ def _is_alive(held: Any, now: float) -> bool:
         return True
     if held.heard is not None and held.heard < now - LEASE:
         return False
-    return held.state is None or held.state == states.RUNNING
+    if held.state is None or held.state == states.RUNNING:
+        return True
+    # Its begin could not be recorded: nothing was since it took the slot.
+    return held.state in states.OPEN and held.updated <= held.since
 
 
 def _queue_up(connection: Connection, key: str, run: Run, now: float, ticket: int) -> int:

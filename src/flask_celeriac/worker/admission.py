@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from celery import states as celery_states
 from celery.exceptions import Ignore
 
-from .. import signing, states
-from ..records.description import CRASHES
+from .. import capturing, signing, states
+from ..records.description import AGAIN, CRASHES, REVOKED
 from ..verification import Complaint
 from . import limiting, lost
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..records.gate_queries import Standing
 
 #: Headers of messages that may be the second one of their task.
-MARKS = frozenset({"celeriac_outbox", "celeriac_again", CRASHES})
+MARKS = frozenset({capturing.HEADER, AGAIN, CRASHES, REVOKED})
 #: Unless the application says otherwise.
 MAX_ATTEMPTS = 5
 
@@ -52,7 +52,7 @@ def _begin(task: Any, request: Any) -> None:
     if recorder.is_needed:
         standing = recorder.began(request, again=again or signed, limit=limit_of(task))
     elif again:
-        standing = recorder.over(request)
+        standing = recorder.over(request) or _taken_back(request)
         if standing is None and not _held(task, request, recorder):
             raise Ignore("it was taken from this worker, which was stopped for too long")
     elif signed:
@@ -77,6 +77,15 @@ def may_have_come_before(request: Any) -> bool:
         return True
     headers = request.headers
     return bool(headers) and not MARKS.isdisjoint(headers)
+
+
+def _taken_back(request: Any) -> Standing | None:
+    """That a task was taken back while another worker had its message, which has died since."""
+    if REVOKED not in (request.headers or ()):
+        return None
+    from ..records.gate_queries import Standing  # with SQLAlchemy
+
+    return Standing(states.REVOKED, attempts=0, run=None, crashes=0, error_type=None)
 
 
 def _held(task: Any, request: Any, recorder: Any) -> bool:

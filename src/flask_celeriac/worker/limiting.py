@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from celery.exceptions import Ignore, Reject
 
-from .. import task_keys
+from .. import capturing, task_keys
 from ..errors import ConfigError, StorageError
 from ..limits import PERMIT, TICKET, WAITS, begin_of
+from ..records.description import AGAIN, UNKNOWN_SINCE
 
 if TYPE_CHECKING:
     from ..limits import Limit, Rate
@@ -116,11 +117,13 @@ def _put_off(task: Any, request: Any, due: float, headers: dict[str, Any]) -> Ex
     waits = _WORDS[str(headers[WAITS])]
     put_off = getattr(task.app.ledger, "put_off", None)
     try:
-        if put_off is not None:
-            put_off(request.properties["delivery_tag"], due, headers)
-        else:
+        if put_off is None or not task.acks_late:  # which has no message any more
             _send_again(task, request, due, headers)
+        elif not put_off(request.properties["delivery_tag"], due, {UNKNOWN_SINCE: None, **headers}):
+            return Ignore("it was taken from this worker, which was stopped for too long")
     except Exception as error:  # noqa: BLE001 - whatever it is, the message is still there
+        if not task.acks_late:  # it is not: nobody would hear of it
+            return error
         logger.warning("Task %s cannot be put off, and is given back: %s", request.id, error)
         return Reject(error, requeue=True)
     logger.info("Task %s[%s] is put off: it waits for its %s", task.name, request.id, waits)
@@ -128,14 +131,17 @@ def _put_off(task: Any, request: Any, due: float, headers: dict[str, Any]) -> Ex
 
 
 def _send_again(task: Any, request: Any, due: float, headers: dict[str, Any]) -> None:
-    task.signature_from_request(
+    again = task.signature_from_request(
         request,
         request.args,
         request.kwargs,
         eta=datetime.fromtimestamp(due, timezone.utc),
         retries=request.retries,
-        headers={**(request.headers or {}), **headers},
-    ).apply_async()
+        # The first message comes again if this worker dies before it has acknowledged it.
+        headers={**(request.headers or {}), **headers, AGAIN: 1},
+    )
+    with capturing.directly():  # whatever becomes of the transaction that somebody has open here
+        again.apply_async()
 
 
 _WORDS = {"slot": "concurrency limit", "rate": "rate limit", "database": "database"}

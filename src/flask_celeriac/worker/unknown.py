@@ -12,14 +12,11 @@ import time
 from datetime import datetime, timezone
 from typing import Any
 
-from .. import signing
+from .. import capturing, signing
 from ..records import description
+from ..records.description import AGAIN, UNKNOWN_SINCE
 from .burial import bury, is_gone, later
 
-#: The headers that say since when no worker is known that knows it.
-SINCE = "celeriac_unknown_since"
-#: A second message of a task, maybe: the first one may not have been acknowledged.
-AGAIN = "celeriac_again"
 #: Seconds until it is tried again: half of the time it has waited, and within these.
 SHORTEST = 1.0
 LONGEST = 60.0
@@ -32,7 +29,7 @@ logger = logging.getLogger(__name__)
 def keep(consumer: Any, message: Any, name: str) -> None:
     """Keep a message for a worker that knows its task, or give it up when that takes too long."""
     now = time.time()
-    since = message.headers.get(SINCE)
+    since = message.headers.get(UNKNOWN_SINCE)
     since = since if isinstance(since, (int, float)) and since <= now else None
     if (description.moment_of(message.headers.get("eta")) or 0.0) > now:
         since = None  # nobody waits for it yet
@@ -68,8 +65,10 @@ def keep(consumer: Any, message: Any, name: str) -> None:
 
 def _send(consumer: Any, message: Any, queue: str, since: float, eta: float | None = None) -> None:
     """Send a message to its queue once more, and acknowledge it."""
-    headers = {**message.headers, SINCE: since, AGAIN: 1}
+    headers = {**message.headers, UNKNOWN_SINCE: since, AGAIN: 1}
     headers.pop("compression", None)  # kombu has undone it
+    # The embedded broker would take it for the message that is there, and not put it.
+    headers.pop(capturing.HEADER, None)
     if eta is not None:
         headers["eta"] = datetime.fromtimestamp(eta, timezone.utc).isoformat()
     known = {name: message.properties.get(name) for name in ("correlation_id", "reply_to")}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import random
+import re
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -38,15 +39,20 @@ ATTEMPTS = 10
 FIRST_PAUSE, LONGEST_PAUSE = 2.0, 600.0
 _LONGEST_ERROR = 500
 #: What Redis says of itself, not of a message.
-_OF_THE_SERVER = (
-    "OOM",
-    "READONLY",
-    "LOADING",
-    "MASTERDOWN",
-    "NOREPLICAS",
-    "MISCONF",
-    "CLUSTERDOWN",
+_OF_THE_SERVER = frozenset(
+    {
+        "OOM",
+        "READONLY",
+        "LOADING",
+        "BUSY",
+        "MASTERDOWN",
+        "NOREPLICAS",
+        "MISCONF",
+        "CLUSTERDOWN",
+    }
 )
+#: Where the text of an error says it: at the beginning, or from within a script before Redis 7.
+_CODE = re.compile(r"(?:^|: -)([A-Z]+) ")
 
 logger = logging.getLogger(__name__)
 
@@ -303,7 +309,11 @@ def _is_out_of_reach(app: Any, error: BaseException) -> bool:
         return True
     if isinstance(error, app.pool.connection.connection_errors):
         return True
-    return str(error).startswith(_OF_THE_SERVER)
+    # redis-py takes the codes that it knows out of the text.
+    codes = {getattr(error, "status_code", None), *_CODE.findall(str(error))}
+    if codes & _OF_THE_SERVER:
+        return True
+    return error.__cause__ is not None and _is_out_of_reach(app, error.__cause__)
 
 
 def _words(error: BaseException) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import redis
+from celery import chord, group
 from flask import Flask
 from kombu import Connection
 from kombu.exceptions import OperationalError
@@ -112,6 +113,19 @@ def test_nothing_is_sent_whose_result_would_be_lost(
         store.silent()
     celery = celery_of(make_app, broker_url=broker.url, result_backend=store.url)
     refused(lambda: celery.send_task(TASK))
+    assert TASK.encode() not in broker.received
+
+
+@pytest.mark.parametrize("state", ["shut", "silent"])
+def test_no_chord_is_sent_whose_result_would_be_lost(
+    make_app: MakeApp, broker: Gate, store: Gate, state: str
+) -> None:
+    broker.open()
+    if state == "silent":
+        store.silent()
+    celery = celery_of(make_app, broker_url=broker.url, result_backend=store.url)
+    member = celery.signature(TASK)
+    refused(chord([member, group([member, member])], member).delay)
     assert TASK.encode() not in broker.received
 
 

@@ -87,6 +87,20 @@ def test_two_relays_publish_nothing_twice(shop: Shop) -> None:
     assert Counter(shop.sent()) == Counter(ids)
 
 
+@pytest.mark.parametrize("number", [1, 3])
+def test_what_may_soon_be_anothers_is_left_to_it(
+    small_shop: Shop, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    shop = small_shop
+    ids = leave_behind(shop, number)
+    with monkeypatch.context() as patch:
+        patch.setattr(relay, "LEASE", relay.MARGIN / 2)
+        turn = shop.relay.turn()
+    assert (turn.taken, turn.published, turn.failed) == (number, 0, 0)
+    assert shop.relay.turn().published == number
+    assert shop.sent() == ids
+
+
 def test_an_idle_look_is_one_statement(shop: Shop) -> None:
     relaying = shop.relay
     statements: list[str] = []

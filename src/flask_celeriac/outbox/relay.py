@@ -181,11 +181,13 @@ class Relay:
         self._tell_of_chords(work)
         rows = [pair for pair in work.rows if pair[0].id not in work.failed]
         self._announce([message for _, message in rows])
+        if _is_late(work):  # the result store or the records took their time
+            return
         if len(rows) > 1 and self._publish_together(work, rows):
             return
         for row, message in rows:
-            if time.time() > work.until - MARGIN:
-                return  # it may be another's before this one is published
+            if _is_late(work):
+                return
             self._publish_one(work, row, message)
 
     def _publish_together(self, work: _Work, rows: Sequence[tuple[Row, Message]]) -> bool:
@@ -281,6 +283,11 @@ class Relay:
             engine = engine.execution_options(isolation_level="READ COMMITTED")
         with fork_gate.held(), engine.begin() as connection:
             yield connection
+
+
+def _is_late(work: _Work) -> bool:
+    """Whether rows may be another's before they are published."""
+    return time.time() > work.until - MARGIN
 
 
 def _begin_chord(app: Any, group_id: str, results: Any = None, size: int | None = None) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import random
 import re
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +17,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from kombu import exceptions
 from kombu.exceptions import OperationalError
 
 from .. import fork_gate
@@ -53,6 +55,9 @@ _OF_THE_SERVER = frozenset(
 )
 #: Where the text of an error says it: at the beginning, or from within a script before Redis 7.
 _CODE = re.compile(r"(?:^|: -)([A-Z]+) ")
+
+#: Its stubs do not name it.
+BatchPublishError: Any = exceptions.BatchPublishError  # type: ignore[attr-defined]
 
 logger = logging.getLogger(__name__)
 
@@ -191,20 +196,46 @@ class Relay:
             self._publish_one(work, row, message)
 
     def _publish_together(self, work: _Work, rows: Sequence[tuple[Row, Message]]) -> bool:
-        """Publish all rows at once, where the broker can; False where none was."""
-        with self._open_producer() as (producer, _):
-            if not producer.supports_batch_publish:
-                return False
+        """Publish all rows at once; False where none was, as that cannot be or one is at fault.
+
+        :raises BatchPublishError: nobody knows which of them were
+        """
         try:
-            with self._open_producer() as (producer, options), producer.batch(max_size=len(rows)):
-                for row, message in rows:
-                    message.publish(producer, row.created, **options)
+            with self._open_producer() as (producer, options):
+                if not _says_what_it_sent(producer):
+                    return False
+                with producer.batch(max_size=sys.maxsize):  # before its end nothing is sent
+                    for row, message in rows:
+                        message.publish(producer, row.created, **options)
+                work.published += [row.id for row, _ in rows]
         except Exception as error:
-            if _is_out_of_reach(self._app, error):
+            refused: dict[int, Exception] | None = getattr(error, "refused", None)
+            if refused is not None:
+                self._sort(work, rows, refused)
+            elif _is_out_of_reach(self._app, error):
                 raise
-            return False  # one of them is at fault
-        work.published += [row.id for row, _ in rows]
+            else:
+                return bool(work.published)
         return True
+
+    def _sort(
+        self, work: _Work, rows: Sequence[tuple[Row, Message]], refused: dict[int, Exception]
+    ) -> None:
+        """Note what became of messages of which the broker has refused some.
+
+        :param refused: why, by their places among the rows
+        """
+        of_the_server: Exception | None = None
+        for place, (row, _) in enumerate(rows):
+            error = refused.get(place)
+            if error is None:
+                work.published.append(row.id)
+            elif _is_out_of_reach(self._app, error):
+                of_the_server = error
+            else:
+                work.failed[row.id] = row, _words(error)
+        if of_the_server is not None:
+            raise of_the_server
 
     def _publish_one(self, work: _Work, row: Row, message: Message) -> None:
         try:
@@ -290,6 +321,13 @@ def _is_late(work: _Work) -> bool:
     return time.time() > work.until - MARGIN
 
 
+def _says_what_it_sent(producer: Any) -> bool:
+    """Whether the broker takes many messages at once, all or saying which of them it refuses."""
+    if not producer.supports_batch_publish:
+        return False
+    return bool(getattr(producer.channel, "says_what_a_batch_sent", False))
+
+
 def _begin_chord(app: Any, group_id: str, results: Any = None, size: int | None = None) -> None:
     if results is not None:
         from celery.result import result_from_tuple
@@ -312,7 +350,7 @@ def _is_out_of_reach(app: Any, error: BaseException) -> bool:
     """Whether the broker or the result store is at fault, not the message."""
     if isinstance(error, KeyError):  # kombu counts it among Redis's errors of connection
         return False
-    if isinstance(error, (OperationalError, OSError, *OUT_OF_REACH)):
+    if isinstance(error, (OperationalError, BatchPublishError, OSError, *OUT_OF_REACH)):
         return True
     if isinstance(error, app.pool.connection.connection_errors):
         return True

@@ -16,6 +16,7 @@ from kombu.exceptions import OperationalError
 
 from flask_celeriac import Celeriac, sqlite
 from flask_celeriac.errors import RecordsUnavailableError
+from tests.broker.redis.proxy import proxy
 
 from .conftest import MakeApp, Worker, working
 from .gate import Gate, gate
@@ -85,6 +86,34 @@ def test_a_connection_that_falls_silent_is_given_up(make_app: MakeApp, broker: G
     broker.open()
     celery.send_task(TASK)
     assert waiting_in(broker.url) == 2
+
+
+@pytest.mark.parametrize("claims", [True, False])
+@pytest.mark.parametrize("trouble", ["the answer is lost", "they are refused"])
+def test_many_messages_of_which_nobody_knows(
+    make_app: MakeApp, redis_url: str, claims: bool, trouble: str
+) -> None:
+    with proxy(redis_url) as way:
+        options = {"claims": claims}
+        app = make_app(CELERY={"broker_url": way.url, "broker_transport_options": options})
+        celeriac = Celeriac(app)
+
+        @celeriac.task
+        def double(number: int) -> int:
+            return 2 * number
+
+        with app.app_context(), redis.Redis.from_url(redis_url) as server:
+            double.delay(0)  # declares the queue
+            server.delete("celery")
+            if trouble == "they are refused":
+                server.set("celery", "no list")
+            else:
+                way.lose_answers_to("LPUSH")
+            with pytest.raises(OperationalError, match="under the same ids"):
+                double.delay_many([(1,), (2,)], ids=["a", "b"])
+            server.delete("celery")
+            assert double.delay_many([(1,), (2,)], ids=["a", "b"]) == 2
+            assert waiting_in(redis_url) == 2
 
 
 def test_all_connections_in_use(make_app: MakeApp, redis_url: str) -> None:

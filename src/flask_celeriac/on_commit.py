@@ -14,6 +14,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakSet
 
 from . import capturing, fork_gate, sending
 from .errors import OutboxError
@@ -55,10 +56,15 @@ class OnCommit:
         self._app = app
         self._session = session
         self._always = always
-        self._owner = uuid.uuid4().hex
         self._made: set[Engine] = set()
-        self._routes: dict[Engine, _Route] = {}
+        self.reset()
+        _all.add(self)
         transactions.watch(session)
+
+    def reset(self) -> None:
+        """Begin with nothing, as a forked child must: what waits is its parent's to send."""
+        self._owner = uuid.uuid4().hex
+        self._routes: dict[Engine, _Route] = {}
 
     # Writing
 
@@ -224,6 +230,18 @@ class OnCommit:
     def _bury(self, row: queries.Row, reason: str) -> None:
         if row.task_id is not None:
             self._app.recorder.given_up(row.task_id, row.task, row.queue, row.created, reason)
+
+
+#: Those of this process, as long as somebody else has them.
+_all: WeakSet[OnCommit] = WeakSet()
+
+
+def _reset_all() -> None:
+    for outbox in _all:
+        outbox.reset()
+
+
+fork_gate.in_child(_reset_all)
 
 
 class _Route:

@@ -332,6 +332,23 @@ def test_an_application_that_is_gone_is_not_kept(tmp_path: Path) -> None:
     assert found() is None
 
 
+def test_an_engine_that_is_there_for_one_request_is_not_kept(small_shop: Shop) -> None:
+    shop = small_shop
+    engines, ids = [], []
+    for number in range(5):
+        engine = shop.engine.execution_options(schema_translate_map={"tenant": None})
+        engines.append(weakref.ref(engine))
+        with Session(engine) as session:
+            call = {"args": (number, 0), "session": session}
+            ids.append(shop.add.apply_async_on_commit(**call).id)
+            session.commit()
+        del engine, session, call
+        assert courier.wait(30)
+    assert shop.sent() == ids
+    gc.collect()
+    assert [engine() for engine in engines] == [None] * 5
+
+
 def test_a_broker_that_is_away_is_nobodys_business(
     small_shop: Shop, tmp_path: Path, redis_url: str
 ) -> None:

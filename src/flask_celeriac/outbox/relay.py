@@ -130,6 +130,11 @@ class Relay:
         #: Published rows that could not be deleted yet, by their owners.
         self._settled: dict[str, list[int]] = {}
 
+    @property
+    def is_owing(self) -> bool:
+        """Whether rows that were published are still to be deleted."""
+        return bool(self._settled)
+
     def turn(self, limit: int = BATCH) -> Turn:
         """Publish the oldest rows that nobody is at."""
         self._settle()

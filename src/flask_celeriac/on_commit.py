@@ -14,6 +14,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakSet
 
 from . import capturing, fork_gate, sending
 from .errors import OutboxError
@@ -37,6 +38,8 @@ T = TypeVar("T")
 _LONGEST_NAME = 255
 #: What says over which connection a message goes.
 _OWN_WAYS = ("producer", "publisher", "connection")
+#: How many databases are remembered in which something is still to be deleted.
+ROUTES = 100
 
 logger = logging.getLogger(__name__)
 
@@ -55,10 +58,19 @@ class OnCommit:
         self._app = app
         self._session = session
         self._always = always
-        self._owner = uuid.uuid4().hex
-        self._made: set[Engine] = set()
-        self._routes: dict[Engine, _Route] = {}
+        #: Where the table is. An engine may be there for one request, as one with options is.
+        self._made: WeakSet[Engine] = WeakSet()
+        self.reset()
+        _all.add(self)
         transactions.watch(session)
+
+    def reset(self) -> None:
+        """Begin with nothing, as a forked child must: what waits is its parent's to send."""
+        self._owner = uuid.uuid4().hex
+        #: Those by which something is to be sent or to be deleted.
+        self._routes: dict[Engine, _Route] = {}
+        #: Whether the broker was out of reach the last time, which was told.
+        self._is_cut = False
 
     # Writing
 
@@ -158,6 +170,8 @@ class OnCommit:
 
     def _ended(self, engine: Engine, ids: list[int], certain: bool) -> None:
         route = self._routes.get(engine) or self._routes.setdefault(engine, _Route(self, engine))
+        for oldest in list(self._routes)[:-ROUTES]:
+            self._routes.pop(oldest, None)
         route.ids.append((ids, certain))
         if transactions.is_private(engine):  # nobody else can
             self._send_now(route)
@@ -166,18 +180,27 @@ class OnCommit:
 
     def _send_now(self, route: _Route) -> None:
         """Send all that has been committed since this was done the last time."""
+        try:
+            self._send_all(route)
+        finally:
+            # Whoever adds to it at this moment has this done once more, with the same route.
+            engine, is_done = route.relay.engine, not (route.ids or route.relay.is_owing)
+            if is_done and self._routes.get(engine) is route:
+                self._routes.pop(engine, None)
+
+    def _send_all(self, route: _Route) -> None:
         taken = [route.ids.popleft() for _ in range(len(route.ids))]
         for certain in (True, False):
             ids = [number for some, sure in taken if sure is certain for number in some]
             turn = route.relay.send(ids, self._owner) if ids else Turn()
             if turn.out_of_reach:
                 logger.log(
-                    logging.DEBUG if route.is_cut else logging.WARNING,
+                    logging.DEBUG if self._is_cut else logging.WARNING,
                     "The broker is out of reach: %d messages wait in the outbox for a relay (%s)",
                     turn.taken - turn.published - turn.failed, turn.out_of_reach,
                 )  # fmt: skip
             if turn.taken:
-                route.is_cut = bool(turn.out_of_reach)
+                self._is_cut = bool(turn.out_of_reach)
             if not certain and turn.taken < len(ids):
                 self._dropped(len(ids) - turn.taken)
 
@@ -226,14 +249,24 @@ class OnCommit:
             self._app.recorder.given_up(row.task_id, row.task, row.queue, row.created, reason)
 
 
+#: Those of this process, as long as somebody else has them.
+_all: WeakSet[OnCommit] = WeakSet()
+
+
+def _reset_all() -> None:
+    for outbox in _all:
+        outbox.reset()
+
+
+fork_gate.in_child(_reset_all)
+
+
 class _Route:
     """Where messages of one database are sent from, and the numbers of those that are to be."""
 
     def __init__(self, outbox: OnCommit, engine: Engine) -> None:
         self.relay = outbox.relay(engine)
         self.ids: deque[tuple[list[int], bool]] = deque()
-        #: Whether the broker was out of reach the last time, which was told.
-        self.is_cut = False
 
 
 def _is_own_way(options: dict[str, Any]) -> bool:

@@ -225,7 +225,8 @@ def _plan(task: Task[..., Any], here: dict[str, str]) -> Plan | None:
     if plan is None or not _is_plain(task):
         return None
     if not plan.holds(task):
-        del plans[key]
+        if plans.get(key) is plan:  # another thread may have learned anew
+            plans.pop(key, None)
         return None
     return plan
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from amqp import exceptions as amqp
+from kombu import exceptions
 from kombu.exceptions import LimitExceeded, OperationalError
 
 from . import brokers, patience
@@ -15,6 +16,9 @@ from .errors import StorageError
 
 if TYPE_CHECKING:
     from .celery_app import FlaskCelery
+
+#: Its stubs do not name it.
+BatchPublishError: Any = exceptions.BatchPublishError  # type: ignore[attr-defined]
 
 _REDIS = {"socket_connect_timeout": patience.CONNECT, "socket_timeout": patience.ANSWER}
 #: redis-py asks a sentinel ten times unless told otherwise.
@@ -96,7 +100,8 @@ def store_soon(app: FlaskCelery, put: Callable[[Any], object], rows: Any) -> Non
 def producer(app: FlaskCelery) -> Iterator[Any]:
     """A producer of messages, whose errors are kombu's also when it sends many at once.
 
-    :raises kombu.exceptions.OperationalError: the broker is out of reach
+    :raises kombu.exceptions.OperationalError: the broker is out of reach, or did not say that it
+        took all of them
     """
     options: dict[str, Any] = {}
     with contextlib.ExitStack() as stack:
@@ -111,6 +116,11 @@ def producer(app: FlaskCelery) -> Iterator[Any]:
             yield found
         except OperationalError:
             raise
+        except BatchPublishError as error:
+            raise OperationalError(
+                f"{error}. Send the calls again under the same ids, delay_many(calls, ids=...): a"
+                " task whose success is stored by then does not run again"
+            ) from error
         except errors as error:
             raise OperationalError(str(error)) from error
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import os
+import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -277,6 +281,72 @@ def test_compressed_and_binary_messages_arrive(small_shop: Shop) -> None:
     with working(small_shop.app):
         small_shop.add.delay(3, 4).get(timeout=30)
     assert small_shop.ran == [(1, 2), (3, 4)]
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_forked_child_leaves_alone_what_its_parent_is_to_send(small_shop: Shop) -> None:
+    shop = small_shop
+    shop.add.delay_on_commit(0, 0)
+    shop.session.commit()
+    assert len(shop.sent()) == 1
+    hold = threading.Event()
+    courier.do(hold.wait)
+    try:
+        kept = shop.add.delay_on_commit(1, 1)
+        shop.session.commit()
+        pid = os.fork()
+        if pid == 0:
+            with closing_the_process():
+                shop.engine.dispose(close=False)
+                shop.add.apply_async_on_commit((2, 2), task_id="child")
+                shop.session.commit()
+                assert courier.wait(30)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        assert [message.headers["id"] for message in shop.messages()] == ["child"]
+        assert [row.task_id for row in shop.rows()] == [kept.id]
+    finally:
+        hold.set()
+    assert shop.sent() == [kept.id]
+    assert shop.rows() == []
+
+
+@contextmanager
+def closing_the_process() -> Iterator[None]:
+    """End this process with the block, in code 1 where it fails."""
+    code = 1
+    try:
+        yield
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def test_an_application_that_is_gone_is_not_kept(tmp_path: Path) -> None:
+    with opened(tmp_path, f"sqlite:///{tmp_path}/app.db") as shop:
+        found = weakref.ref(shop.celery.on_commit)
+        shop.add.delay_on_commit(1, 2)
+        shop.session.commit()
+        assert len(shop.sent()) == 1
+    del shop
+    gc.collect()
+    assert found() is None
+
+
+def test_an_engine_that_is_there_for_one_request_is_not_kept(small_shop: Shop) -> None:
+    shop = small_shop
+    engines, ids = [], []
+    for number in range(5):
+        engine = shop.engine.execution_options(schema_translate_map={"tenant": None})
+        engines.append(weakref.ref(engine))
+        with Session(engine) as session:
+            call = {"args": (number, 0), "session": session}
+            ids.append(shop.add.apply_async_on_commit(**call).id)
+            session.commit()
+        del engine, session, call
+        assert courier.wait(30)
+    assert shop.sent() == ids
+    gc.collect()
+    assert [engine() for engine in engines] == [None] * 5
 
 
 def test_a_broker_that_is_away_is_nobodys_business(

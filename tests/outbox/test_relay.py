@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from celery import group
+from celery import chord, group
 from kombu import Exchange, Queue
 from sqlalchemy import event
 
@@ -28,11 +28,16 @@ def leave_behind(shop: Shop, number: int) -> list[str]:
     """As if a process had died after its commit: the ids of its tasks."""
     signature = group([shop.add.s(each, 0) for each in range(number)])
     result = shop.celeriac.delay_on_commit(signature)
+    abandon(shop)
+    return [each.id for each in result.results]
+
+
+def abandon(shop: Shop) -> None:
+    """Commit what was written as a process does that dies after it."""
     rows = shop.session.execute(sa.select(outbox)).mappings().all()
     shop.session.rollback()
     with shop.engine.begin() as connection:
         connection.execute(sa.insert(outbox), [{**row, "due": 1} for row in rows])
-    return [each.id for each in result.results]
 
 
 def spoil(shop: Shop, task_id: str, message: str = "{}") -> None:
@@ -80,6 +85,20 @@ def test_two_relays_publish_nothing_twice(shop: Shop) -> None:
     assert wrong == []
     assert published.total() == len(ids)
     assert Counter(shop.sent()) == Counter(ids)
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_what_may_soon_be_anothers_is_left_to_it(
+    small_shop: Shop, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    shop = small_shop
+    ids = leave_behind(shop, number)
+    with monkeypatch.context() as patch:
+        patch.setattr(relay, "LEASE", relay.MARGIN / 2)
+        turn = shop.relay.turn()
+    assert (turn.taken, turn.published, turn.failed) == (number, 0, 0)
+    assert shop.relay.turn().published == number
+    assert shop.sent() == ids
 
 
 def test_an_idle_look_is_one_statement(shop: Shop) -> None:
@@ -193,6 +212,30 @@ def test_a_broker_out_of_reach_is_no_messages_fault(tmp_path: Path, redis_url: s
             assert rounds.step() == 0
             assert rounds.step() < 2 * INTERVAL
             assert shop.sent() == ids
+
+
+@pytest.mark.parametrize("patient", [True, False])
+def test_a_result_store_out_of_reach_is_no_chords_fault(
+    tmp_path: Path, redis_url: str, rabbitmq_url: str, patient: bool
+) -> None:
+    with gate(redis_url) as door:
+        settings = {
+            "broker_url": rabbitmq_url,
+            "result_backend": door.url,
+            "result_backend_transport_options": {"retry_policy": {"max_retries": 1}},
+        }
+        with opened(tmp_path, f"sqlite:///{tmp_path}/app.db", CELERY=settings) as shop:
+            members = [shop.add.s(1, 1), group([shop.add.s(2, 2), shop.add.s(3, 3)])]
+            shop.celeriac.delay_on_commit(chord(members, shop.count.s()))
+            abandon(shop)
+            shop.celery.patient = patient
+            turn = shop.relay.turn()
+            assert (turn.published, turn.failed) == (0, 0)
+            assert turn.out_of_reach
+            assert {row.attempts for row in shop.rows()} == {0}
+            door.open()
+            assert shop.relay.turn().published == 3
+            assert len(shop.sent()) == 3
 
 
 def test_an_application_without_the_table_is_left_alone(tmp_path: Path) -> None:

@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 import redis
+from celery import chord, group
 from flask import Flask
 from kombu import Connection
 from kombu.exceptions import OperationalError
 
 from flask_celeriac import Celeriac, sqlite
 from flask_celeriac.errors import RecordsUnavailableError
+from tests.broker.redis.proxy import proxy
 
 from .conftest import MakeApp, Worker, working
 from .gate import Gate, gate
@@ -86,6 +88,34 @@ def test_a_connection_that_falls_silent_is_given_up(make_app: MakeApp, broker: G
     assert waiting_in(broker.url) == 2
 
 
+@pytest.mark.parametrize("claims", [True, False])
+@pytest.mark.parametrize("trouble", ["the answer is lost", "they are refused"])
+def test_many_messages_of_which_nobody_knows(
+    make_app: MakeApp, redis_url: str, claims: bool, trouble: str
+) -> None:
+    with proxy(redis_url) as way:
+        options = {"claims": claims}
+        app = make_app(CELERY={"broker_url": way.url, "broker_transport_options": options})
+        celeriac = Celeriac(app)
+
+        @celeriac.task
+        def double(number: int) -> int:
+            return 2 * number
+
+        with app.app_context(), redis.Redis.from_url(redis_url) as server:
+            double.delay(0)  # declares the queue
+            server.delete("celery")
+            if trouble == "they are refused":
+                server.set("celery", "no list")
+            else:
+                way.lose_answers_to("LPUSH")
+            with pytest.raises(OperationalError, match="under the same ids"):
+                double.delay_many([(1,), (2,)], ids=["a", "b"])
+            server.delete("celery")
+            assert double.delay_many([(1,), (2,)], ids=["a", "b"]) == 2
+            assert waiting_in(redis_url) == 2
+
+
 def test_all_connections_in_use(make_app: MakeApp, redis_url: str) -> None:
     celery = celery_of(make_app, broker_url=redis_url)
     with ExitStack() as others:
@@ -112,6 +142,19 @@ def test_nothing_is_sent_whose_result_would_be_lost(
         store.silent()
     celery = celery_of(make_app, broker_url=broker.url, result_backend=store.url)
     refused(lambda: celery.send_task(TASK))
+    assert TASK.encode() not in broker.received
+
+
+@pytest.mark.parametrize("state", ["shut", "silent"])
+def test_no_chord_is_sent_whose_result_would_be_lost(
+    make_app: MakeApp, broker: Gate, store: Gate, state: str
+) -> None:
+    broker.open()
+    if state == "silent":
+        store.silent()
+    celery = celery_of(make_app, broker_url=broker.url, result_backend=store.url)
+    member = celery.signature(TASK)
+    refused(chord([member, group([member, member])], member).delay)
     assert TASK.encode() not in broker.received
 
 

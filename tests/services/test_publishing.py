@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import celery.signals
@@ -13,7 +15,7 @@ from flask import Flask
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flask_celeriac import Celeriac, sqlite
+from flask_celeriac import Celeriac, publishing, sqlite
 from flask_celeriac.errors import UnserializableArgumentError
 
 from .conftest import MakeApp, working
@@ -142,6 +144,22 @@ def test_a_setting_that_changes_is_heeded(shop: Shop) -> None:
     assert shop.add.delay(1).get() == [(1,), {}]
     assert shop.add.delay_many([(1,)]) == 1
     assert shop.take() == []
+
+
+def test_threads_that_find_at_once_that_something_has_changed(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = threading.Barrier(2)
+
+    def changed(plan: publishing.Plan, task: Any) -> bool:
+        both.wait(30)
+        return False
+
+    monkeypatch.setattr(publishing.Plan, "holds", changed)
+    with ThreadPoolExecutor(2) as threads:
+        sent = [threads.submit(shop.add.delay, number) for number in range(2)]
+        ids = {each.result().id for each in sent}
+    assert {row["id"] for row in shop.take()} == ids
 
 
 def test_a_router_that_looks_at_arguments_is_asked_each_time(make_app: MakeApp) -> None:

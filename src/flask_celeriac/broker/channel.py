@@ -55,6 +55,8 @@ class Channel(Topology):
     QoS = QoS
     supports_fanout = True
     supports_batch_publish = True
+    #: A batch is sent as a whole or not at all.
+    says_what_a_batch_sent = True
     do_restore = False
     body_encoding = None
     from_transport_options = ()

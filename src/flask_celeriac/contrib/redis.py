@@ -91,12 +91,14 @@ class _Backend(redis.RedisBackend):  # type: ignore[misc]
     def apply_chord(self, header_result_args: Any, body: Any, **kwargs: Any) -> None:
         """Celery is about to send the members of a chord."""
         if not capturing.note_chord(header_result_args[0], header_result_args[1]):
-            super().apply_chord(header_result_args, body, **kwargs)
+            with self._saying_so():
+                super().apply_chord(header_result_args, body, **kwargs)
 
     def set_chord_size(self, group_id: str, chord_size: int) -> None:
         """Celery has counted the members of a chord."""
         if not capturing.note_size(group_id, chord_size):
-            super().set_chord_size(group_id, chord_size)
+            with self._saying_so():
+                super().set_chord_size(group_id, chord_size)
 
     def get(self, key: Any) -> Any:
         """Read a key."""

@@ -74,6 +74,7 @@ class Courier:
                 job()
             except Exception:
                 logger.exception("What was committed is left to the relay")
+            del job  # which keeps an application and an engine
 
 
 #: That of this process.

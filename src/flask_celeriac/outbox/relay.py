@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import random
+import re
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +17,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from kombu import exceptions
 from kombu.exceptions import OperationalError
 
 from .. import fork_gate
@@ -38,15 +41,23 @@ ATTEMPTS = 10
 FIRST_PAUSE, LONGEST_PAUSE = 2.0, 600.0
 _LONGEST_ERROR = 500
 #: What Redis says of itself, not of a message.
-_OF_THE_SERVER = (
-    "OOM",
-    "READONLY",
-    "LOADING",
-    "MASTERDOWN",
-    "NOREPLICAS",
-    "MISCONF",
-    "CLUSTERDOWN",
+_OF_THE_SERVER = frozenset(
+    {
+        "OOM",
+        "READONLY",
+        "LOADING",
+        "BUSY",
+        "MASTERDOWN",
+        "NOREPLICAS",
+        "MISCONF",
+        "CLUSTERDOWN",
+    }
 )
+#: Where the text of an error says it: at the beginning, or from within a script before Redis 7.
+_CODE = re.compile(r"(?:^|: -)([A-Z]+) ")
+
+#: Its stubs do not name it.
+BatchPublishError: Any = exceptions.BatchPublishError  # type: ignore[attr-defined]
 
 logger = logging.getLogger(__name__)
 
@@ -119,6 +130,11 @@ class Relay:
         #: Published rows that could not be deleted yet, by their owners.
         self._settled: dict[str, list[int]] = {}
 
+    @property
+    def is_owing(self) -> bool:
+        """Whether rows that were published are still to be deleted."""
+        return bool(self._settled)
+
     def turn(self, limit: int = BATCH) -> Turn:
         """Publish the oldest rows that nobody is at."""
         self._settle()
@@ -175,28 +191,56 @@ class Relay:
         self._tell_of_chords(work)
         rows = [pair for pair in work.rows if pair[0].id not in work.failed]
         self._announce([message for _, message in rows])
+        if _is_late(work):  # the result store or the records took their time
+            return
         if len(rows) > 1 and self._publish_together(work, rows):
             return
         for row, message in rows:
-            if time.time() > work.until - MARGIN:
-                return  # it may be another's before this one is published
+            if _is_late(work):
+                return
             self._publish_one(work, row, message)
 
     def _publish_together(self, work: _Work, rows: Sequence[tuple[Row, Message]]) -> bool:
-        """Publish all rows at once, where the broker can; False where none was."""
-        with self._open_producer() as (producer, _):
-            if not producer.supports_batch_publish:
-                return False
+        """Publish all rows at once; False where none was, as that cannot be or one is at fault.
+
+        :raises BatchPublishError: nobody knows which of them were
+        """
         try:
-            with self._open_producer() as (producer, options), producer.batch(max_size=len(rows)):
-                for row, message in rows:
-                    message.publish(producer, row.created, **options)
+            with self._open_producer() as (producer, options):
+                if not _says_what_it_sent(producer):
+                    return False
+                with producer.batch(max_size=sys.maxsize):  # before its end nothing is sent
+                    for row, message in rows:
+                        message.publish(producer, row.created, **options)
+                work.published += [row.id for row, _ in rows]
         except Exception as error:
-            if _is_out_of_reach(self._app, error):
+            refused: dict[int, Exception] | None = getattr(error, "refused", None)
+            if refused is not None:
+                self._sort(work, rows, refused)
+            elif _is_out_of_reach(self._app, error):
                 raise
-            return False  # one of them is at fault
-        work.published += [row.id for row, _ in rows]
+            else:
+                return bool(work.published)
         return True
+
+    def _sort(
+        self, work: _Work, rows: Sequence[tuple[Row, Message]], refused: dict[int, Exception]
+    ) -> None:
+        """Note what became of messages of which the broker has refused some.
+
+        :param refused: why, by their places among the rows
+        """
+        of_the_server: Exception | None = None
+        for place, (row, _) in enumerate(rows):
+            error = refused.get(place)
+            if error is None:
+                work.published.append(row.id)
+            elif _is_out_of_reach(self._app, error):
+                of_the_server = error
+            else:
+                work.failed[row.id] = row, _words(error)
+        if of_the_server is not None:
+            raise of_the_server
 
     def _publish_one(self, work: _Work, row: Row, message: Message) -> None:
         try:
@@ -277,6 +321,18 @@ class Relay:
             yield connection
 
 
+def _is_late(work: _Work) -> bool:
+    """Whether rows may be another's before they are published."""
+    return time.time() > work.until - MARGIN
+
+
+def _says_what_it_sent(producer: Any) -> bool:
+    """Whether the broker takes many messages at once, all or saying which of them it refuses."""
+    if not producer.supports_batch_publish:
+        return False
+    return bool(getattr(producer.channel, "says_what_a_batch_sent", False))
+
+
 def _begin_chord(app: Any, group_id: str, results: Any = None, size: int | None = None) -> None:
     if results is not None:
         from celery.result import result_from_tuple
@@ -299,11 +355,15 @@ def _is_out_of_reach(app: Any, error: BaseException) -> bool:
     """Whether the broker or the result store is at fault, not the message."""
     if isinstance(error, KeyError):  # kombu counts it among Redis's errors of connection
         return False
-    if isinstance(error, (OperationalError, OSError, *OUT_OF_REACH)):
+    if isinstance(error, (OperationalError, BatchPublishError, OSError, *OUT_OF_REACH)):
         return True
     if isinstance(error, app.pool.connection.connection_errors):
         return True
-    return str(error).startswith(_OF_THE_SERVER)
+    # redis-py takes the codes that it knows out of the text.
+    codes = {getattr(error, "status_code", None), *_CODE.findall(str(error))}
+    if codes & _OF_THE_SERVER:
+        return True
+    return error.__cause__ is not None and _is_out_of_reach(app, error.__cause__)
 
 
 def _words(error: BaseException) -> str:

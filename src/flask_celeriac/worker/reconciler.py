@@ -10,13 +10,11 @@ from __future__ import annotations
 import json
 import logging
 import random
-import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from celery import bootsteps
-
 from .. import brokers, lost_tasks
+from .periodic import Periodic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,43 +35,27 @@ BATCH = 500
 logger = logging.getLogger(__name__)
 
 
-class Reconciler(bootsteps.StartStopStep):
-    """Worker step that looks after lost messages in a thread of its own.
+class Reconciler(Periodic):
+    """Worker step that looks after lost messages, where tasks are recorded and Redis has them.
 
     .. versionadded:: 0.1
     """
 
-    def __init__(self, worker: Any, **kwargs: Any) -> None:
-        super().__init__(worker, **kwargs)
-        self._over = threading.Event()
-        self._thread: threading.Thread | None = None
+    thread_name = "celeriac-reconciler"
 
-    def start(self, parent: Any) -> None:
-        """Begin, where tasks are recorded and their broker may forget them."""
-        conf = parent.app.conf
+    def is_needed(self, app: FlaskCelery) -> bool:
+        """Whether tasks are recorded, and their broker may forget them."""
+        conf: Any = app.conf
         kind = brokers.kind_of_url(str(conf.broker_read_url), conf.broker_transport)
-        recorder = getattr(parent.app, "recorder", None)
-        if recorder is None or not recorder.is_needed or kind != "redis":
-            return
-        self._over.clear()
-        self._thread = threading.Thread(
-            target=self._run, args=(parent.app,), name="celeriac-reconciler", daemon=True
-        )
-        self._thread.start()
+        recorder = getattr(app, "recorder", None)
+        return recorder is not None and recorder.is_needed and kind == "redis"
 
-    def stop(self, parent: Any) -> None:
-        """End after the look that is being taken."""
-        self._over.set()
-        if self._thread is not None:
-            self._thread.join(timeout=5.0)
-            self._thread = None
-
-    terminate = stop
-
-    def _run(self, app: FlaskCelery) -> None:
+    def rounds(self, app: FlaskCelery) -> Iterator[float]:
+        """Look again and again."""
         missing: dict[str, Open] = {}
         pause = INTERVAL
-        while not self._over.wait(random.uniform(0.9, 1.1) * pause):
+        while True:
+            yield random.uniform(0.9, 1.1) * pause
             try:
                 before, missing = missing, look(app, missing)
             except Exception as error:  # noqa: BLE001 - whatever is out of reach comes back

@@ -84,3 +84,20 @@ def test_a_run_whose_worker_and_message_are_gone(app: Flask) -> None:
     reconciler.look(celery, missing)
     with working(app):
         assert sent.get(timeout=60) == 16
+
+
+@pytest.mark.parametrize("claims", [True, False], ids=["with claims", "kombu's own"])
+def test_what_waits_under_a_prefix_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, claims: bool
+) -> None:
+    monkeypatch.setattr(reconciler, "AGE", 0.0)
+    options = {"global_keyprefix": "shop.", "claims": claims}
+    with system("redis+postgresql", tmp_path, celeriac, broker_transport_options=options) as app:
+        celery = app.extensions["celery"]
+        sent = {double.delay(1).id, double.apply_async((2,), priority=9).id}
+        with celery.connection_for_read() as connection, connection.channel() as channel:
+            taken = channel.basic_get("system")
+            assert taken.headers["id"] in sent
+            assert reconciler.messages(celery) == sent
+            assert reconciler.look(celery, {}) == {}
+            taken.requeue()

@@ -13,6 +13,8 @@ import random
 import time
 from typing import TYPE_CHECKING, Any
 
+from kombu.utils.imports import symbol_by_name
+
 from .. import brokers, lost_tasks
 from .periodic import Periodic
 
@@ -94,23 +96,29 @@ def messages(app: FlaskCelery) -> set[str] | None:
     found: set[str] = set()
     with app.connection_for_read() as connection:
         channel: Any = connection.default_channel
-        client = channel.client
-        names = [str(queue.name) for queue in app.amqp.queues.values()]
-        keys = [
-            f"{name}{channel.sep}{step}" if step else name
-            for name in names
-            for step in channel.priority_steps
-        ]
-        number = sum(client.llen(key) for key in keys) + client.hlen(channel.unacked_key)
+        # kombu's own client puts the prefix before the keys of some commands, not of these.
+        client = symbol_by_name("redis:Redis")(connection_pool=channel.client.connection_pool)
+        keys, taken = _places(channel, [str(each.name) for each in app.amqp.queues.values()])
+        number = sum(client.llen(key) for key in keys) + client.hlen(taken)
         if number > MOST:
             logger.info("Redis has %d messages: lost ones are not looked for", number)
             return None
         # In this order: a message goes from its list to those that workers have.
         for key in keys:
             found.update(_ids(_listed(client, key)))
-        taken = (pair[1] for pair in client.hscan_iter(channel.unacked_key, count=BATCH))
-        found.update(_ids(taken))
+        found.update(_ids(pair[1] for pair in client.hscan_iter(taken, count=BATCH)))
     return found
+
+
+def _places(channel: Any, names: list[str]) -> tuple[list[str], str]:
+    """The whole keys of the lists that queues are in, and of what workers have."""
+    prefix = channel.global_keyprefix
+    keys = [
+        f"{prefix}{name}{channel.sep}{step}" if step else f"{prefix}{name}"
+        for name in names
+        for step in channel.priority_steps
+    ]
+    return keys, f"{prefix}{channel.unacked_key}"
 
 
 def _listed(client: Any, key: str) -> Iterator[bytes]:

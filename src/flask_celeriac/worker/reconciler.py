@@ -76,8 +76,7 @@ def look(app: FlaskCelery, missed: dict[str, Open]) -> dict[str, Open]:
     if len(found) >= MOST:
         logger.info("More than %d tasks are open: none is looked after", MOST)
         return {}
-    # What another application records in the same database is not in our queues.
-    waiting = [each for each in found if each.name in app.tasks and each.queue in app.amqp.queues]
+    waiting = [each for each in found if lost_tasks.may_be_lost(app, each)]
     if not waiting:
         return {}
     present = messages(app)
@@ -86,8 +85,16 @@ def look(app: FlaskCelery, missed: dict[str, Open]) -> dict[str, Open]:
     missing = {each.task_id: each for each in waiting if each.task_id not in present}
     twice = [each for each in missing.values() if missed.get(each.task_id) == each]
     for each in lost_tasks.not_running(app, twice):
+        try:
+            has_ended = lost_tasks.note_end(app, each)
+        except Exception as error:  # noqa: BLE001 - each result backend has errors of its own
+            logger.warning(
+                "Whether task %s has ended cannot be read just now: %s", each.task_id, error
+            )
+            continue
         del missing[each.task_id]
-        lost_tasks.send_again(app, each)
+        if not has_ended:
+            lost_tasks.send_again(app, each)
     return missing
 
 

@@ -8,6 +8,7 @@ to write once more.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import logging
 import threading
 from collections import deque
@@ -60,11 +61,13 @@ class Owed:
         """Keep something until it can be written; False where too much is kept already."""
         with self._changed:
             if len(self._waiting) >= MOST:
+                logger.warning("Task %s is not recorded: %d others wait", write.task_id, MOST)
                 return False
             self._waiting.append(write)
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name="celeriac-owed", daemon=True)
-                self._thread.start()
+                with contextlib.suppress(RuntimeError):  # the process ends, and settles then
+                    self._thread.start()
         return True
 
     def settle(self) -> bool:
@@ -116,7 +119,6 @@ fork_gate.in_child(owed.reset)
 
 
 @atexit.register
-def settle(**_: Any) -> None:
-    """Write what is left, as this process is about to end."""
+def _farewell() -> None:
     if owed:
         owed.settle()

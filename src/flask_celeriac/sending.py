@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from amqp import exceptions as amqp
+from kombu import exceptions
 from kombu.exceptions import LimitExceeded, OperationalError
 
 from . import brokers, patience
@@ -15,6 +16,9 @@ from .errors import StorageError
 
 if TYPE_CHECKING:
     from .celery_app import FlaskCelery
+
+#: kombu's stubs know only a part of its errors.
+kombu_exceptions: Any = exceptions
 
 _REDIS = {"socket_connect_timeout": patience.CONNECT, "socket_timeout": patience.ANSWER}
 #: redis-py asks a sentinel ten times unless told otherwise.
@@ -106,7 +110,8 @@ def producer(app: FlaskCelery) -> Iterator[Any]:
             stack.enter_context(briefly(app, options))
             found = app.amqp.Producer(options["connection"], auto_declare=False)
         connection: Any = found.connection
-        errors = (*connection.connection_errors, *connection.channel_errors)
+        lost = (*connection.connection_errors, *connection.channel_errors)
+        errors = (kombu_exceptions.BatchPublishError, *lost)
         try:
             yield found
         except OperationalError:

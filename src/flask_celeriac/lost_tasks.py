@@ -14,15 +14,13 @@ from kombu.utils.json import loads
 
 from . import states
 from .operations.workers import list_workers
+from .records.description import AGAIN
 from .records.recording import says_expired
 from .urls import records_url
 
 if TYPE_CHECKING:
     from .celery_app import FlaskCelery
     from .records.gate_queries import Open
-
-#: The header of a message that may be the second one of its task.
-AGAIN = "celeriac_again"
 
 logger = logging.getLogger(__name__)
 

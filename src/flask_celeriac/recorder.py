@@ -16,17 +16,17 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from celery import states as celery_states
-from kombu.utils.json import dumps
+from kombu.exceptions import EncodeError
 from kombu.utils.uuid import uuid
 
 from . import states
 from .broker import queries as broker_queries
 from .broker import run_queries
 from .broker.conditions import NotPutError
-from .errors import RecordsUnavailableError
+from .errors import MessageRefusedError, RecordsUnavailableError
 from .operations.sources import embedded_store
 from .records import description, gate_queries, task_queries, write_queries
-from .records.recording import LONGEST_ARGUMENTS, Recording
+from .records.recording import Recording
 from .records.task_record import Attempt
 from .urls import records_url
 
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from .records.gate_queries import Standing
 
 _Work = Callable[[Any], object]
+#: What says that a message is never going to be sent.
+_REFUSALS = (EncodeError, MessageRefusedError)
 #: Seconds for which nothing is tried after the database was out of reach.
 REST = 5.0
 
@@ -112,11 +114,11 @@ class Recorder:
             "queue": self._queue(name, args, kwargs, options),
             "priority": options.get("priority"),
             "attempts": options.get("retries") or None,
-            "arguments": _text(args, kwargs, *description.besides(options, now)),
+            "arguments": description.text_of(args, kwargs, *description.besides(options, now)),
             "created": now,
             "eta": eta,
             "updated": now,
-            **_lineage(task_id, options),
+            **description.lineage(task_id, options),
             **description.of_headers(options.get("headers") or {}),
         }
         condition = _condition.get()
@@ -125,10 +127,23 @@ class Recorder:
         else:
             self._write_if(values, condition)
 
-    def not_sent(self, task_id: str) -> None:
-        """A task that was about to be sent was refused, and is no task."""
-        if self.is_needed:
-            self._do(task_id, lambda db: task_queries.delete_unsent(db, task_id))
+    def not_sent(self, *task_ids: str) -> None:
+        """Tasks were about to be sent, and the call raised: they are none, unless one begins."""
+        if self.is_needed and task_ids:
+            forget = partial(task_queries.delete_unsent, ids=task_ids, before=time.time())
+            self._do(task_ids[0], forget, forget)
+
+    def call_raised(self, error: BaseException, options: dict[str, Any]) -> None:
+        """Sending a task has raised: nobody is to send it later, as if its message were lost.
+
+        A retry, a replacement, and what is sent again go on being what they are.
+
+        :param options: the named options of ``send_task``
+        """
+        headers = options.get("headers") or {}
+        goes_on = options.get("retries") or options.get("replaced_task_nesting")
+        if isinstance(error, _REFUSALS) or not (goes_on or description.AGAIN in headers):
+            self.not_sent(options["task_id"])
 
     def began(self, request: Any, *, again: bool, limit: int) -> Standing | None:
         """A worker begins a task: record that, unless it is not to run.
@@ -146,7 +161,7 @@ class Recorder:
             "task_id": request.id,
             "state": states.RUNNING,
             "queue": (request.delivery_info or {}).get("routing_key"),
-            "arguments": _text(request.args, request.kwargs),
+            "arguments": description.text_of(request.args, request.kwargs),
             "updated": time.time(),
             "run": run,
             "crashes": 0,
@@ -235,7 +250,7 @@ class Recorder:
         values |= {"task_id": task_id, "state": state, "updated": now}
         values["finished"] = now if state in states.ENDED else None
         if request is not None and request.args is not None:
-            values["arguments"] = _text(request.args, request.kwargs)
+            values["arguments"] = description.text_of(request.args, request.kwargs)
 
         write = partial(_end, values=values)
         self._do(task_id, write, partial(write, late=True))
@@ -259,7 +274,7 @@ class Recorder:
             "created": now,
             "eta": eta,
             "updated": now,
-            **_lineage(headers["id"], lineage),
+            **description.lineage(headers["id"], lineage),
             **description.of_headers(headers),
         }
         self._write(values)
@@ -370,21 +385,3 @@ def _attempt(values: dict[str, Any]) -> Attempt:
 def _over(connection: Any, values: dict[str, Any], again: bool) -> Standing | None:
     found = gate_queries.standing(connection, values["task_id"])
     return found if found and found.is_over(values["attempts"], again=again) else None
-
-
-def _text(args: Any, kwargs: Any, *besides: Any) -> str | None:
-    try:
-        text = dumps([list(args or ()), dict(kwargs or {}), *besides])
-    except (TypeError, ValueError):
-        return None
-    return text if len(text) <= LONGEST_ARGUMENTS else None
-
-
-def _lineage(task_id: str, options: dict[str, Any]) -> dict[str, Any]:
-    found = {"group_id": options.get("group_id")}
-    for key in ("root_id", "parent_id"):
-        if options.get(key) != task_id:
-            found[key] = options.get(key)
-    if options.get("chord"):
-        found["chord_id"] = options.get("group_id")
-    return found

@@ -116,6 +116,19 @@ def test_a_run_that_ended_without_a_state(app: Flask, resting: Callable[[bool], 
     assert operations.show(celery, sent.id).state == "succeeded"
 
 
+@pytest.mark.parametrize("is_sent_then", [False, True])
+def test_what_was_not_sent(app: Flask, resting: Callable[[bool], None], is_sent_then: bool) -> None:
+    celery = app.extensions["celery"]
+    unlock.apply_async((1,), task_id="one")
+    resting(True)
+    celery.recorder.not_sent("one")
+    resting(False)
+    if is_sent_then:
+        unlock.apply_async((1,), task_id="one")
+    assert owed.owed.settle()
+    assert len(operations.list_tasks(celery).tasks) == is_sent_then
+
+
 def test_no_more_is_kept_than_there_is_room_for(
     app: Flask,
     resting: Callable[[bool], None],

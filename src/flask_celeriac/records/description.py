@@ -8,6 +8,8 @@ import re
 from datetime import datetime, timezone
 from typing import Any
 
+from kombu.utils.json import dumps
+
 from ..config_mask import mask
 
 #: Message headers of ours.
@@ -20,6 +22,8 @@ SCHEDULE = "celeriac_schedule"
 OURS = frozenset((LABELS, RETRY_OF, REQUEST_ID, TRACE_ID, SCHEDULE))
 #: How many runs of the task were cut off by the death of their process, as the broker counts.
 CRASHES = "celeriac_crashes"
+#: That the message may be the second one of its task.
+AGAIN = "celeriac_again"
 
 #: The attribute of a request that says when its task's body began, in seconds since the epoch.
 STARTED = "celeriac_started"
@@ -168,3 +172,23 @@ def besides(options: dict[str, Any], now: float) -> tuple[Any, ...]:
         if at is not None:
             kept["expires"] = datetime.fromtimestamp(at, timezone.utc).isoformat()
     return (embedded, kept) if embedded or kept else ()
+
+
+def text_of(args: Any, kwargs: Any, *more: Any) -> str | None:
+    """Arguments, and what :func:`besides` says, as they are kept; None where they are not."""
+    try:
+        text = dumps([list(args or ()), dict(kwargs or {}), *more])
+    except (TypeError, ValueError):
+        return None
+    return text if len(text) <= LONGEST_ARGUMENTS else None
+
+
+def lineage(task_id: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Where a task comes from, as what it is sent with says."""
+    found = {"group_id": options.get("group_id")}
+    for key in ("root_id", "parent_id"):
+        if options.get(key) != task_id:
+            found[key] = options.get(key)
+    if options.get("chord"):
+        found["chord_id"] = options.get("group_id")
+    return found

@@ -9,7 +9,7 @@ from celery import states as celery_states
 from celery.exceptions import Ignore
 
 from .. import signing, states
-from ..records.description import CRASHES
+from ..records.description import AGAIN, CRASHES
 from ..verification import Complaint
 from . import limiting, lost
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..records.gate_queries import Standing
 
 #: Headers of messages that may be the second one of their task.
-MARKS = frozenset({"celeriac_outbox", "celeriac_again", CRASHES})
+MARKS = frozenset({"celeriac_outbox", AGAIN, CRASHES})
 #: Unless the application says otherwise.
 MAX_ATTEMPTS = 5
 

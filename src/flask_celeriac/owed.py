@@ -11,6 +11,7 @@ import atexit
 import contextlib
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -90,9 +91,8 @@ class Owed:
 
     def _run(self) -> None:
         me = threading.current_thread()
-        pause = threading.Event()
         while True:
-            pause.wait(PAUSE)
+            time.sleep(PAUSE)
             self.settle()
             with self._changed:
                 if self._waiting:

@@ -50,7 +50,8 @@ def on_process_init(**_: Any) -> None:
 def on_process_shutdown(**_: Any) -> None:
     """Record what is still to be recorded: nothing else is called in a process that ends here."""
     for app in list(celery_app.alive()):
-        app.recorder.settle()
+        if "recorder" in vars(app):  # none is made for that
+            app.recorder.settle()
 
 
 def _leave_connections(app: celery_app.FlaskCelery) -> None:

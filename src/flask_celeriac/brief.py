@@ -11,9 +11,10 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, make_url, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InternalError, TimeoutError
 
 from . import database, fork_gate, patience
+from .errors import StorageError
 
 #: Seconds that a statement waits for the locks of others; and that it takes, at most.
 LOCKED = 1.0
@@ -23,6 +24,8 @@ CONNECT = 2
 
 T = TypeVar("T")
 
+#: What says that nothing could be written just now: also a server that is about to be a replica's.
+_PASSING = (*database.OUT_OF_REACH, InternalError, TimeoutError, StorageError, OSError)
 _engines: dict[str, Engine] = {}
 _lock = threading.Lock()
 
@@ -48,6 +51,11 @@ def write(url: str, work: Callable[[Connection], T]) -> T:
             if not error.connection_invalidated:
                 raise
         return _once(engine, work)
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether what was not done may be done later."""
+    return isinstance(error, _PASSING) or getattr(error, "connection_invalidated", False)
 
 
 def _once(engine: Engine, work: Callable[[Connection], T]) -> T:

@@ -14,7 +14,7 @@ from celery.local import Proxy
 from kombu.exceptions import EncodeError
 
 from . import arguments, capturing, carried, due_dates, sending
-from .errors import MessageRefusedError, NotInitializedError
+from .errors import NotInitializedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -165,9 +165,10 @@ class FlaskCelery(Celery[Any]):
                 return send(name, args, kwargs, *positional, **options)
             with sending.briefly(self, options):
                 return send(name, args, kwargs, *positional, **options)
-        except (EncodeError, MessageRefusedError):
+        except BaseException as error:
+            # Of what its caller believes not to be sent, no record says that it was lost.
             if self.recorder.is_needed:
-                self.recorder.not_sent(options["task_id"])
+                self.recorder.call_raised(error, options)
             raise
 
     def producer_or_acquire(self, producer: Any = None) -> Any:

@@ -7,18 +7,20 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any
 
+from celery import states as celery_states
+from celery.backends.base import DisabledBackend
+from celery.backends.rpc import RPCBackend
 from kombu.utils.json import loads
 
 from . import states
 from .operations.workers import list_workers
+from .records.description import AGAIN
+from .records.recording import says_expired
 from .urls import records_url
 
 if TYPE_CHECKING:
     from .celery_app import FlaskCelery
     from .records.gate_queries import Open
-
-#: The header of a message that may be the second one of its task.
-AGAIN = "celeriac_again"
 
 logger = logging.getLogger(__name__)
 
@@ -35,18 +37,46 @@ def open_tasks(app: FlaskCelery, before: float, limit: int) -> list[Open]:
         return gate_queries.open_tasks(connection, before, limit)
 
 
+def may_be_lost(app: FlaskCelery, task: Open) -> bool:
+    """Whether a task is one of ours whose message is there until it has ended.
+
+    What another application records in the same database is not in our queues. Of a task that takes
+    its message early, the message is missing while it runs, which its record may not say.
+    """
+    tasks: Any = app.tasks
+    if task.name not in tasks or task.queue not in app.amqp.queues:
+        return False
+    return bool(tasks[task.name].acks_late)
+
+
 def not_running(app: FlaskCelery, tasks: list[Open]) -> list[Open]:
-    """Those of some tasks that no worker is at. One that takes its messages early needs none."""
+    """Those of some tasks that no worker is at."""
     begun = {each.task_id for each in tasks if each.state == states.RUNNING}
     if not begun:
         return tasks
     running = {task_id for worker in list_workers(app) for task_id in worker.running}
-    late = {name for name, task in app.tasks.items() if task.acks_late}
-    return [
-        each
-        for each in tasks
-        if each.task_id not in begun or (each.task_id not in running and each.name in late)
-    ]
+    return [each for each in tasks if each.task_id not in begun & running]
+
+
+def note_end(app: FlaskCelery, task: Open) -> bool:
+    """Record how a task has ended where the result backend knows it; whether it does.
+
+    The record may have missed it, where results go elsewhere.
+
+    :raises Exception: it cannot be asked just now; each backend has errors of its own
+    """
+    backend: Any = app.backend
+    if not app.recorder.writes_ends or isinstance(backend, (DisabledBackend, RPCBackend)):
+        return False
+    found = backend.get_task_meta(task.task_id, cache=False)
+    if found["status"] not in celery_states.READY_STATES:
+        return False
+    state, error = states.of_celery(found["status"]), None
+    if state != states.SUCCEEDED:
+        error = found["result"]
+        state = states.EXPIRED if says_expired(error) else state
+    app.recorder.ended(task.task_id, None, state, error, found.get("traceback"))
+    return True
 
 
 def send_again(app: FlaskCelery, lost: Open) -> bool:

@@ -191,9 +191,13 @@ def _send_batch_slowly(task: Task[..., Any], batch: list[tuple[tuple[Any, Any], 
         for (args, kwargs), task_id in batch:
             task.apply_async(args, kwargs, task_id=task_id)
         return
-    with sending.producer(app) as producer, producer.batch(max_size=len(batch)):
-        for (args, kwargs), task_id in batch:
-            task.apply_async(args, kwargs, task_id=task_id, producer=producer)
+    try:
+        with sending.producer(app) as producer, producer.batch(max_size=len(batch)):
+            for (args, kwargs), task_id in batch:
+                task.apply_async(args, kwargs, task_id=task_id, producer=producer)
+    except BaseException:
+        app.recorder.not_sent(*(task_id for _, task_id in batch))
+        raise
 
 
 def _pairs(

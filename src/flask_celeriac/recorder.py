@@ -12,22 +12,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from datetime import datetime, timezone
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from celery import states as celery_states
-from kombu.utils.json import dumps
+from kombu.exceptions import EncodeError
 from kombu.utils.uuid import uuid
 
 from . import states
 from .broker import queries as broker_queries
 from .broker import run_queries
 from .broker.conditions import NotPutError
-from .errors import RecordsUnavailableError
+from .errors import MessageRefusedError, RecordsUnavailableError
 from .operations.sources import embedded_store
 from .records import description, gate_queries, task_queries, write_queries
-from .records.recording import LONGEST_ARGUMENTS, Recording
+from .records.recording import Recording
 from .records.task_record import Attempt
 from .urls import records_url
 
@@ -35,6 +34,9 @@ if TYPE_CHECKING:
     from .celery_app import FlaskCelery
     from .records.gate_queries import Standing
 
+_Work = Callable[[Any], object]
+#: What says that a message is never going to be sent.
+_REFUSALS = (EncodeError, MessageRefusedError)
 #: Seconds for which nothing is tried after the database was out of reach.
 REST = 5.0
 
@@ -81,6 +83,7 @@ class Recorder:
         #: Whether there is a database for records, and no queue that is one.
         self.is_needed = self._records is not None and not embedded
         self._rests_until = 0.0
+        self._owes = False
 
     @cached_property
     def writes_ends(self) -> bool:
@@ -111,11 +114,11 @@ class Recorder:
             "queue": self._queue(name, args, kwargs, options),
             "priority": options.get("priority"),
             "attempts": options.get("retries") or None,
-            "arguments": _text(args, kwargs, *_besides(options, now)),
+            "arguments": description.text_of(args, kwargs, *description.besides(options, now)),
             "created": now,
             "eta": eta,
             "updated": now,
-            **_lineage(task_id, options),
+            **description.lineage(task_id, options),
             **description.of_headers(options.get("headers") or {}),
         }
         condition = _condition.get()
@@ -124,10 +127,23 @@ class Recorder:
         else:
             self._write_if(values, condition)
 
-    def not_sent(self, task_id: str) -> None:
-        """A task that was about to be sent was refused, and is no task."""
-        if self.is_needed:
-            self._do(task_id, lambda db: task_queries.delete_unsent(db, task_id))
+    def not_sent(self, *task_ids: str) -> None:
+        """Tasks were about to be sent, and the call raised: they are none, unless one begins."""
+        if self.is_needed and task_ids:
+            forget = partial(task_queries.delete_unsent, ids=task_ids, before=time.time())
+            self._do(task_ids[0], forget, forget)
+
+    def call_raised(self, error: BaseException, options: dict[str, Any]) -> None:
+        """Sending a task has raised: nobody is to send it later, as if its message were lost.
+
+        A retry, a replacement, and what is sent again go on being what they are.
+
+        :param options: the named options of ``send_task``
+        """
+        headers = options.get("headers") or {}
+        goes_on = options.get("retries") or options.get("replaced_task_nesting")
+        if isinstance(error, _REFUSALS) or not (goes_on or description.AGAIN in headers):
+            self.not_sent(options["task_id"])
 
     def began(self, request: Any, *, again: bool, limit: int) -> Standing | None:
         """A worker begins a task: record that, unless it is not to run.
@@ -145,7 +161,7 @@ class Recorder:
             "task_id": request.id,
             "state": states.RUNNING,
             "queue": (request.delivery_info or {}).get("routing_key"),
-            "arguments": _text(request.args, request.kwargs),
+            "arguments": description.text_of(request.args, request.kwargs),
             "updated": time.time(),
             "run": run,
             "crashes": 0,
@@ -215,8 +231,8 @@ class Recorder:
         """A run has ended without a state; its task may have been sent again."""
         run = request.__dict__.get(description.RUN)
         if run is not None:
-            now = time.time()
-            self._do(request.id, lambda db: gate_queries.leave(db, request.id, run, now))
+            leave = partial(gate_queries.leave, task_id=request.id, run=run, now=time.time())
+            self._do(request.id, leave, leave)
 
     def ended(
         self, task_id: str, request: Any, state: str, error: Any = None, traceback: Any = None
@@ -234,13 +250,10 @@ class Recorder:
         values |= {"task_id": task_id, "state": state, "updated": now}
         values["finished"] = now if state in states.ENDED else None
         if request is not None and request.args is not None:
-            values["arguments"] = _text(request.args, request.kwargs)
+            values["arguments"] = description.text_of(request.args, request.kwargs)
 
-        def write(connection: Any) -> None:
-            if write_queries.write(connection, values) and state == states.RETRYING:
-                task_queries.add_attempt(connection, task_id, _attempt(values))
-
-        self._do(task_id, write)
+        write = partial(_end, values=values)
+        self._do(task_id, write, partial(write, late=True))
 
     def relayed(self, headers: dict[str, Any], queue: str | None, arguments: str | None) -> None:
         """A message that was made before is about to be sent.
@@ -261,7 +274,7 @@ class Recorder:
             "created": now,
             "eta": eta,
             "updated": now,
-            **_lineage(headers["id"], lineage),
+            **description.lineage(headers["id"], lineage),
             **description.of_headers(headers),
         }
         self._write(values)
@@ -284,7 +297,8 @@ class Recorder:
             "error_type": kind,
             "error_message": f"It cannot be sent: {said or kind}",
         }
-        self._write(values)
+        write = partial(write_queries.write, values=values)
+        self._do(task_id, write, write)
 
     def _queue(self, name: str, args: Any, kwargs: Any, options: dict[str, Any]) -> str | None:
         keys = ("queue", "routing_key", "exchange")
@@ -313,19 +327,48 @@ class Recorder:
     def _write(self, values: dict[str, Any]) -> None:
         self._do(values["task_id"], lambda connection: write_queries.write(connection, values))
 
-    def _do(self, task_id: str, work: Callable[[Any], object]) -> bool:
-        """Do something in a transaction; False where the database cannot be used."""
-        if self._records is None or time.monotonic() < self._rests_until:
-            return False
-        from . import brief
+    def settle(self) -> None:
+        """Write what could not be written, as this process is about to end without a word."""
+        if self._owes:
+            from .owed import owed
 
-        try:
-            brief.write(self._records, work)
-        except Exception as error:  # noqa: BLE001 - a task is worth more than its record
-            self._rests_until = time.monotonic() + REST
-            logger.warning("Task %s cannot be recorded just now: %s", task_id, error)
+            owed.settle()
+
+    def _do(self, task_id: str, work: _Work, later: _Work | None = None) -> bool:
+        """Do something in a transaction; False where the database cannot be used.
+
+        :param later: what is to be done then when it can be used again
+        """
+        if self._records is None:
             return False
-        return True
+        from . import brief, owed
+
+        rests = time.monotonic() < self._rests_until
+        if not rests:
+            try:
+                brief.write(self._records, work)
+            except Exception as error:  # noqa: BLE001 - a task is worth more than its record
+                self._rests_until = time.monotonic() + REST
+                logger.warning("Task %s cannot be recorded just now: %s", task_id, error)
+                rests = brief.may_pass(error)
+            else:
+                return True
+        if rests and later is not None:
+            self._owes = owed.owed.add(owed.Write(self._records, task_id, later)) or self._owes
+        return False
+
+
+def _end(connection: Any, values: dict[str, Any], *, late: bool = False) -> None:
+    """Write how a run has ended.
+
+    :param late: the next one may have begun
+    """
+    overtaken = False
+    if late and (found := gate_queries.standing(connection, values["task_id"])):
+        overtaken = found.attempts > values.get("attempts", found.attempts)
+    written = not overtaken and write_queries.write(connection, values)
+    if (written or overtaken) and values["state"] == states.RETRYING:
+        task_queries.add_attempt(connection, values["task_id"], _attempt(values))
 
 
 def _attempt(values: dict[str, Any]) -> Attempt:
@@ -342,42 +385,3 @@ def _attempt(values: dict[str, Any]) -> Attempt:
 def _over(connection: Any, values: dict[str, Any], again: bool) -> Standing | None:
     found = gate_queries.standing(connection, values["task_id"])
     return found if found and found.is_over(values["attempts"], again=again) else None
-
-
-#: What travels with the arguments of a task, by the options it comes from.
-_EMBEDDED = {"callbacks": "link", "errbacks": "link_error", "chain": "chain", "chord": "chord"}
-#: Other options that a task needs to be sent again as it was.
-_KEPT = (
-    *("time_limit", "soft_time_limit", "shadow", "group_index", "ignore_result", "serializer"),
-    *("headers", "replaced_task_nesting"),
-)
-
-
-def _besides(options: dict[str, Any], now: float) -> tuple[Any, ...]:
-    """What a task is sent with besides its arguments, for it to be sent again; often nothing."""
-    embedded = {key: options[name] for key, name in _EMBEDDED.items() if options.get(name)}
-    kept = {name: options[name] for name in _KEPT if options.get(name) is not None}
-    expires = options.get("expires")
-    if expires is not None:
-        at = now + expires if isinstance(expires, (int, float)) else description.moment_of(expires)
-        if at is not None:
-            kept["expires"] = datetime.fromtimestamp(at, timezone.utc).isoformat()
-    return (embedded, kept) if embedded or kept else ()
-
-
-def _text(args: Any, kwargs: Any, *besides: Any) -> str | None:
-    try:
-        text = dumps([list(args or ()), dict(kwargs or {}), *besides])
-    except (TypeError, ValueError):
-        return None
-    return text if len(text) <= LONGEST_ARGUMENTS else None
-
-
-def _lineage(task_id: str, options: dict[str, Any]) -> dict[str, Any]:
-    found = {"group_id": options.get("group_id")}
-    for key in ("root_id", "parent_id"):
-        if options.get(key) != task_id:
-            found[key] = options.get(key)
-    if options.get("chord"):
-        found["chord_id"] = options.get("group_id")
-    return found

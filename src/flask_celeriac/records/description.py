@@ -8,6 +8,8 @@ import re
 from datetime import datetime, timezone
 from typing import Any
 
+from kombu.utils.json import dumps
+
 from ..config_mask import mask
 
 #: Message headers of ours.
@@ -49,6 +51,13 @@ _COLUMNS = (
     ("schedule", SCHEDULE, LONGEST_ID),
     ("request_id", REQUEST_ID, LONGEST_ID),
     ("trace_id", TRACE_ID, LONGEST_TRACE),
+)
+#: What travels with the arguments of a task, by the options it comes from.
+_EMBEDDED = {"callbacks": "link", "errbacks": "link_error", "chain": "chain", "chord": "chord"}
+#: Other options that a task needs to be sent again as it was.
+_KEPT = (
+    *("time_limit", "soft_time_limit", "shadow", "group_index", "ignore_result", "serializer"),
+    *("headers", "replaced_task_nesting"),
 )
 _PLACE = re.compile(r'File "([^"]+)", line \d+, in (\S+)')
 
@@ -152,3 +161,38 @@ def moment_of(eta: Any) -> float | None:
     if not isinstance(eta, datetime):
         return None
     return (eta if eta.tzinfo else eta.replace(tzinfo=timezone.utc)).timestamp()
+
+
+def besides(options: dict[str, Any], now: float) -> tuple[Any, ...]:
+    """What a task is sent with besides its arguments, for it to be sent again; often nothing.
+
+    :param options: the named options of ``send_task``
+    """
+    embedded = {key: options[name] for key, name in _EMBEDDED.items() if options.get(name)}
+    kept = {name: options[name] for name in _KEPT if options.get(name) is not None}
+    expires = options.get("expires")
+    if expires is not None:
+        at = now + expires if isinstance(expires, (int, float)) else moment_of(expires)
+        if at is not None:
+            kept["expires"] = datetime.fromtimestamp(at, timezone.utc).isoformat()
+    return (embedded, kept) if embedded or kept else ()
+
+
+def text_of(args: Any, kwargs: Any, *more: Any) -> str | None:
+    """Arguments, and what :func:`besides` says, as they are kept; None where they are not."""
+    try:
+        text = dumps([list(args or ()), dict(kwargs or {}), *more])
+    except (TypeError, ValueError):
+        return None
+    return text if len(text) <= LONGEST_ARGUMENTS else None
+
+
+def lineage(task_id: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Where a task comes from, as what it is sent with says."""
+    found = {"group_id": options.get("group_id")}
+    for key in ("root_id", "parent_id"):
+        if options.get(key) != task_id:
+            found[key] = options.get(key)
+    if options.get("chord"):
+        found["chord_id"] = options.get("group_id")
+    return found

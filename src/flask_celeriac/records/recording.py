@@ -55,7 +55,7 @@ class Recording(BaseBackend):  # type: ignore[misc]
         known = self._keeps_all(request)
         values = description.of_request(request) if known and _is_of(request, task_id) else {}
         ours = record_states.of_celery(state)
-        if state == states.REVOKED and _says_expired(result):
+        if state == states.REVOKED and says_expired(result):
             ours = record_states.EXPIRED
         if known and state in states.EXCEPTION_STATES:
             values |= description.of_error(values.get("name"), result, traceback)
@@ -265,6 +265,7 @@ def _repeated(values: dict[str, Any]) -> Attempt | None:
     )
 
 
-def _says_expired(result: Any) -> bool:
+def says_expired(result: Any) -> bool:
+    """Whether the result of a task says that its time had passed before it was begun."""
     said = result.get("exc_message") if isinstance(result, dict) else getattr(result, "args", None)
     return said in ("expired", ["expired"], ("expired",))

@@ -278,10 +278,11 @@ def delete_task(connection: Connection, task_id: str) -> bool:
     return True
 
 
-def delete_unsent(connection: Connection, task_id: str) -> None:
-    """Forget a task that has not begun, and never will."""
+def delete_unsent(connection: Connection, ids: Sequence[str], before: float) -> None:
+    """Forget tasks that have not begun, and never will; not those that were sent since a moment."""
     waiting = record.c.state.in_((states.QUEUED, states.SCHEDULED))
-    connection.execute(delete(record).where(and_(record.c.task_id == task_id, waiting)))
+    mine = and_(record.c.task_id.in_(ids), waiting, record.c.updated <= before)
+    connection.execute(delete(record).where(mine))
 
 
 def prune(connection: Connection, state: str, before: float, batch: int) -> int:

@@ -28,6 +28,7 @@ def install() -> None:
     """
     orphans.end_with_parent()
     signals.worker_process_init.connect(on_process_init, dispatch_uid=__name__)
+    signals.worker_process_shutdown.connect(on_process_shutdown, dispatch_uid=__name__)
     signals.beat_init.connect(patient.on_beat_init, dispatch_uid=patient.__name__)
     signals.beat_init.connect(entries.on_beat_init, dispatch_uid=entries.__name__)
 
@@ -44,6 +45,13 @@ def on_process_init(**_: Any) -> None:
         working.set_current()
         working.set_default()
         ends.listen(working)  # a process that was started fresh does not yet
+
+
+def on_process_shutdown(**_: Any) -> None:
+    """Record what is still to be recorded: nothing else is called in a process that ends here."""
+    for app in list(celery_app.alive()):
+        if "recorder" in vars(app):  # none is made for that
+            app.recorder.settle()
 
 
 def _leave_connections(app: celery_app.FlaskCelery) -> None:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import logging
 import random
-import threading
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
-
-from celery import bootsteps
+from typing import TYPE_CHECKING
 
 from ..operations import pruning
 from ..operations.pruning import DAY
 from ..urls import records_url
+from .periodic import Periodic
 
 if TYPE_CHECKING:
+    import threading
+    from collections.abc import Iterator
+
     from ..celery_app import FlaskCelery
 
 #: Seconds between two rounds, on average.
@@ -27,41 +28,24 @@ PAUSE = 0.5
 logger = logging.getLogger(__name__)
 
 
-class Pruning(bootsteps.StartStopStep):
-    """Worker step that deletes old records in a thread of its own, some at a time.
+class Pruning(Periodic):
+    """Worker step that deletes old records, some at a time.
 
     .. versionadded:: 0.1
     """
 
-    def __init__(self, worker: Any, **kwargs: Any) -> None:
-        super().__init__(worker, **kwargs)
-        self._over = threading.Event()
-        self._thread: threading.Thread | None = None
+    thread_name = "celeriac-pruning"
 
-    def start(self, parent: Any) -> None:
-        """Begin, where anything is recorded and not kept for ever."""
-        if records_url(parent.app) is None:
-            return
-        self._over.clear()
-        self._thread = threading.Thread(
-            target=self._run, args=(parent.app,), name="celeriac-pruning", daemon=True
-        )
-        self._thread.start()
+    def is_needed(self, app: FlaskCelery) -> bool:
+        """Whether anything is recorded."""
+        return records_url(app) is not None
 
-    def stop(self, parent: Any) -> None:
-        """End after the batch that is being deleted."""
-        self._over.set()
-        if self._thread is not None:
-            self._thread.join(timeout=5.0)
-            self._thread = None
-
-    terminate = stop
-
-    def _run(self, app: FlaskCelery) -> None:
-        wait = random.uniform(0.1, 1.0) * FIRST
-        while not self._over.wait(wait):
-            prune(app, self._over)
-            wait = random.uniform(0.9, 1.1) * INTERVAL
+    def rounds(self, app: FlaskCelery) -> Iterator[float]:
+        """Prune once an hour."""
+        yield random.uniform(0.1, 1.0) * FIRST
+        while True:
+            prune(app, self.over)
+            yield random.uniform(0.9, 1.1) * INTERVAL
 
 
 def kept(app: FlaskCelery) -> tuple[float | None, float | None]:

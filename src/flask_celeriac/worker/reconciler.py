@@ -10,13 +10,13 @@ from __future__ import annotations
 import json
 import logging
 import random
-import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from celery import bootsteps
+from kombu.utils.imports import symbol_by_name
 
 from .. import brokers, lost_tasks
+from .periodic import Periodic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,43 +37,27 @@ BATCH = 500
 logger = logging.getLogger(__name__)
 
 
-class Reconciler(bootsteps.StartStopStep):
-    """Worker step that looks after lost messages in a thread of its own.
+class Reconciler(Periodic):
+    """Worker step that looks after lost messages, where tasks are recorded and Redis has them.
 
     .. versionadded:: 0.1
     """
 
-    def __init__(self, worker: Any, **kwargs: Any) -> None:
-        super().__init__(worker, **kwargs)
-        self._over = threading.Event()
-        self._thread: threading.Thread | None = None
+    thread_name = "celeriac-reconciler"
 
-    def start(self, parent: Any) -> None:
-        """Begin, where tasks are recorded and their broker may forget them."""
-        conf = parent.app.conf
+    def is_needed(self, app: FlaskCelery) -> bool:
+        """Whether tasks are recorded, and their broker may forget them."""
+        conf: Any = app.conf
         kind = brokers.kind_of_url(str(conf.broker_read_url), conf.broker_transport)
-        recorder = getattr(parent.app, "recorder", None)
-        if recorder is None or not recorder.is_needed or kind != "redis":
-            return
-        self._over.clear()
-        self._thread = threading.Thread(
-            target=self._run, args=(parent.app,), name="celeriac-reconciler", daemon=True
-        )
-        self._thread.start()
+        recorder = getattr(app, "recorder", None)
+        return recorder is not None and recorder.is_needed and kind == "redis"
 
-    def stop(self, parent: Any) -> None:
-        """End after the look that is being taken."""
-        self._over.set()
-        if self._thread is not None:
-            self._thread.join(timeout=5.0)
-            self._thread = None
-
-    terminate = stop
-
-    def _run(self, app: FlaskCelery) -> None:
+    def rounds(self, app: FlaskCelery) -> Iterator[float]:
+        """Look again and again."""
         missing: dict[str, Open] = {}
         pause = INTERVAL
-        while not self._over.wait(random.uniform(0.9, 1.1) * pause):
+        while True:
+            yield random.uniform(0.9, 1.1) * pause
             try:
                 before, missing = missing, look(app, missing)
             except Exception as error:  # noqa: BLE001 - whatever is out of reach comes back
@@ -92,8 +76,7 @@ def look(app: FlaskCelery, missed: dict[str, Open]) -> dict[str, Open]:
     if len(found) >= MOST:
         logger.info("More than %d tasks are open: none is looked after", MOST)
         return {}
-    # What another application records in the same database is not in our queues.
-    waiting = [each for each in found if each.name in app.tasks and each.queue in app.amqp.queues]
+    waiting = [each for each in found if lost_tasks.may_be_lost(app, each)]
     if not waiting:
         return {}
     present = messages(app)
@@ -102,8 +85,16 @@ def look(app: FlaskCelery, missed: dict[str, Open]) -> dict[str, Open]:
     missing = {each.task_id: each for each in waiting if each.task_id not in present}
     twice = [each for each in missing.values() if missed.get(each.task_id) == each]
     for each in lost_tasks.not_running(app, twice):
+        try:
+            has_ended = lost_tasks.note_end(app, each)
+        except Exception as error:  # noqa: BLE001 - each result backend has errors of its own
+            logger.warning(
+                "Whether task %s has ended cannot be read just now: %s", each.task_id, error
+            )
+            continue
         del missing[each.task_id]
-        lost_tasks.send_again(app, each)
+        if not has_ended:
+            lost_tasks.send_again(app, each)
     return missing
 
 
@@ -112,23 +103,29 @@ def messages(app: FlaskCelery) -> set[str] | None:
     found: set[str] = set()
     with app.connection_for_read() as connection:
         channel: Any = connection.default_channel
-        client = channel.client
-        names = [str(queue.name) for queue in app.amqp.queues.values()]
-        keys = [
-            f"{name}{channel.sep}{step}" if step else name
-            for name in names
-            for step in channel.priority_steps
-        ]
-        number = sum(client.llen(key) for key in keys) + client.hlen(channel.unacked_key)
+        # kombu's own client puts the prefix before the keys of some commands, not of these.
+        client = symbol_by_name("redis:Redis")(connection_pool=channel.client.connection_pool)
+        keys, taken = _places(channel, [str(each.name) for each in app.amqp.queues.values()])
+        number = sum(client.llen(key) for key in keys) + client.hlen(taken)
         if number > MOST:
             logger.info("Redis has %d messages: lost ones are not looked for", number)
             return None
         # In this order: a message goes from its list to those that workers have.
         for key in keys:
             found.update(_ids(_listed(client, key)))
-        taken = (pair[1] for pair in client.hscan_iter(channel.unacked_key, count=BATCH))
-        found.update(_ids(taken))
+        found.update(_ids(pair[1] for pair in client.hscan_iter(taken, count=BATCH)))
     return found
+
+
+def _places(channel: Any, names: list[str]) -> tuple[list[str], str]:
+    """The whole keys of the lists that queues are in, and of what workers have."""
+    prefix = channel.global_keyprefix
+    keys = [
+        f"{prefix}{name}{channel.sep}{step}" if step else f"{prefix}{name}"
+        for name in names
+        for step in channel.priority_steps
+    ]
+    return keys, f"{prefix}{channel.unacked_key}"
 
 
 def _listed(client: Any, key: str) -> Iterator[bytes]:

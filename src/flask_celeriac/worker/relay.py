@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import random
-import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from celery import bootsteps
+from .periodic import Periodic
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ..celery_app import FlaskCelery
     from ..outbox.relay import Relay, Turn
 
@@ -69,8 +70,8 @@ class Rounds:
         return pause * random.uniform(0.8, 1.2)
 
 
-class Relaying(bootsteps.StartStopStep):
-    """Worker step that relays in a thread of its own, where the application has an outbox.
+class Relaying(Periodic):
+    """Worker step that relays, where the application has an outbox.
 
     .. versionadded:: 0.1
     """
@@ -80,32 +81,14 @@ class Relaying(bootsteps.StartStopStep):
         "celery.worker.components:Pool",
         "celery.worker.components:Beat",
     )
+    thread_name = "celeriac-relay"
 
-    def __init__(self, worker: Any, **kwargs: Any) -> None:
-        super().__init__(worker, **kwargs)
-        self._over = threading.Event()
-        self._thread: threading.Thread | None = None
+    def is_needed(self, app: FlaskCelery) -> bool:
+        """Whether there is an outbox."""
+        return app.on_commit is not None
 
-    def start(self, parent: Any) -> None:
-        """Begin."""
-        if parent.app.on_commit is None:
-            return
-        self._over.clear()
-        self._thread = threading.Thread(
-            target=self._run, args=(Rounds(parent.app),), name="celeriac-relay", daemon=True
-        )
-        self._thread.start()
-
-    def stop(self, parent: Any) -> None:
-        """End after what is being published; what is left is somebody else's."""
-        self._over.set()
-        if self._thread is not None:
-            self._thread.join(timeout=5.0)
-            self._thread = None
-
-    terminate = stop
-
-    def _run(self, rounds: Rounds) -> None:
-        pause = 0.0
-        while not self._over.wait(pause):
-            pause = rounds.step()
+    def rounds(self, app: FlaskCelery) -> Iterator[float]:
+        """Publish some, again and again; what is left at the end is somebody else's."""
+        rounds = Rounds(app)
+        while True:
+            yield rounds.step()

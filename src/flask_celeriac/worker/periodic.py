@@ -1,0 +1,63 @@
+"""What a worker does now and then, in a thread beside its tasks."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from celery import bootsteps
+
+if TYPE_CHECKING:
+    from ..celery_app import FlaskCelery
+
+#: Seconds for which a worker that stops waits for the round that is being done.
+FAREWELL = 5.0
+
+
+class Periodic(bootsteps.StartStopStep):
+    """Worker step that does one round after the other in a thread of its own.
+
+    .. versionadded:: 0.1
+    """
+
+    #: The name of the thread.
+    thread_name: str
+
+    def __init__(self, worker: Any, **kwargs: Any) -> None:
+        super().__init__(worker, **kwargs)
+        #: Set when the worker stops.
+        self.over = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def is_needed(self, app: FlaskCelery) -> bool:
+        """Whether there is anything to do in this worker."""
+        raise NotImplementedError
+
+    def rounds(self, app: FlaskCelery) -> Iterator[float]:
+        """Do one round after the other, and yield the seconds until the next one each time."""
+        raise NotImplementedError
+
+    def start(self, parent: Any) -> None:
+        """Begin, where there is anything to do."""
+        if not self.is_needed(parent.app):
+            return
+        self.over.clear()
+        self._thread = threading.Thread(
+            target=self._run, args=(parent.app,), name=self.thread_name, daemon=True
+        )
+        self._thread.start()
+
+    def stop(self, parent: Any) -> None:
+        """End after the round that is being done."""
+        self.over.set()
+        if self._thread is not None:
+            self._thread.join(timeout=FAREWELL)
+            self._thread = None
+
+    terminate = stop
+
+    def _run(self, app: FlaskCelery) -> None:
+        for pause in self.rounds(app):
+            if self.over.wait(pause):
+                return

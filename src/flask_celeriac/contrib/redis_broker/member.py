@@ -1,8 +1,9 @@
 """A process that claims messages: how others know that it lives, and what it still has to say.
 
 It outlives its connections. A task goes on when one breaks, and its acknowledgement waits here
-until there is another. A thread renews the lease, because a solo worker's event loop stands still
-while a task runs; the same thread looks after the processes that did not renew theirs.
+until the server is back, or the process ends. A thread renews the lease, because a solo worker's
+event loop stands still while a task runs; the same thread writes what no connection is there for,
+and looks after the processes that did not renew theirs.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import secrets
 import sys
 import threading
+from multiprocessing.util import Finalize
 from typing import TYPE_CHECKING, Any
 
 from redis import exceptions
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 BEATS = 8
 #: Seconds between two renewals of bookings, at most.
 RENEWAL = 60.0
-#: Seconds that closing a connection waits for what this process has to say at its end.
+#: Seconds that closing a connection, and the end of the process, wait for what is left to say.
 FAREWELL = 5.0
 
 logger = logging.getLogger(__name__)
@@ -79,7 +81,16 @@ class Member:
         self._suspects: dict[str, float] = {}
         self._renewing = threading.Lock()
         self._awake = threading.Event()
+        #: Set when all was said, or could not be.
+        self._tried = threading.Event()
+        self._ending = False
         self._thread = threading.Thread(target=self._live, name="celeriac-lease", daemon=True)
+
+    def start(self) -> None:
+        """Keep the lease, until nobody claims and all is said."""
+        self._thread.start()
+        # After kombu's own at 1, by which a connection that nobody closed puts back what is out.
+        self._at_exit = Finalize(None, self.end, exitpriority=0)
 
     def prefix(self) -> str:
         """What a new channel's tags begin with."""
@@ -192,18 +203,24 @@ class Member:
                 if not failed:
                     logger.warning("The lease of this worker cannot be renewed now: %s", error)
                 failed = True
+                self._tried.set()
         self._part()
+        self._tried.set()
 
     def _has_left(self) -> bool:
         with _lock:
-            if self._users or self.held:
+            if not self._ending and (self._users or self._has_to_say()):
+                if self._users:
+                    self._tried.set()  # another channel has come, who leaves need not wait
                 return False
-            self._forget_member()
+            for key in [key for key, member in _members.items() if member is self]:
+                del _members[key]
             return True
 
-    def _forget_member(self) -> None:
-        for key in [key for key, member in _members.items() if member is self]:
-            del _members[key]
+    def _has_to_say(self) -> bool:
+        """Whether the server has to hear of a message."""
+        # In this order: what has left one of these is in a later one by then.
+        return bool(self.held or self._unsure or self.acked or self.released)
 
     def _beat(self) -> None:
         overdue = self.renew()
@@ -239,32 +256,42 @@ class Member:
                 del self._suspects[name]
 
     def _part(self) -> None:
-        """Say goodbye, with all that is left to say."""
+        """Say goodbye; at the end of the process, with all that is left to say."""
         try:
             self._settle_what_is_unsure()
             self.flush()
             keys = self.keys
             self._server.leave(keys=[keys.workers, keys.claims(self.id)], args=[self.id])
         except (exceptions.RedisError, OSError) as error:
-            if self.acked or self.released:
-                logger.warning(
-                    "Redis was not told that %d task(s) have ended, which will run again: %s",
-                    len(self.acked),
-                    error,
-                )
+            logger.debug("This worker could not say goodbye to Redis: %s", error)
         finally:
             self._pool.disconnect()
+            self._at_exit.cancel()
 
     def leave(self) -> None:
-        """One channel less claims; the last one that leaves takes the process's lease with it."""
+        """One channel less claims; after the last one, the lease goes when all was said.
+
+        It waits until the thread has tried to say it, and leaves the rest to the thread.
+        """
         with _lock:
+            self._tried.clear()
             self._users -= 1
             if self._users or self.held:
                 return
-            self._forget_member()
         self.nudge()
         if self._thread is not threading.current_thread():
-            self._thread.join(FAREWELL)
+            self._tried.wait(FAREWELL)
+
+    def end(self) -> None:
+        """Say what is left to say now or never, as the process ends."""
+        self._ending = True
+        self.nudge()
+        self._thread.join(FAREWELL)
+        if self.acked:
+            logger.warning(
+                "Redis was not told that %d task(s) have ended, which will run again",
+                len(self.acked),
+            )
 
 
 def join(channel: Any, keys: Keys) -> Member:
@@ -280,13 +307,12 @@ def join(channel: Any, keys: Keys) -> Member:
             member = Member(pool, client, keys, channel.lease, float(channel.visibility_timeout))
             try:
                 member.renew()
+                member.start()  # it waits for the lock
             except BaseException:
                 pool.disconnect()
                 raise
             _members[key] = member
         member._users += 1
-        if member._users == 1 and not member._thread.is_alive():
-            member._thread.start()
     return member
 
 

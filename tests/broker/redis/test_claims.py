@@ -15,18 +15,7 @@ from tests.broker.messages import Receiver, put, size
 from tests.support.processes import wait_for
 
 from .conftest import Connect
-
-
-def owner(receiver: Receiver) -> member.Member:
-    found: member.Member = receiver.channel._member
-    return found
-
-
-def take_over(server: redis.Redis, receiver: Receiver) -> int:
-    """What a living process does with what a dead one had."""
-    me = owner(receiver)
-    server.zadd(me.keys.workers, {me.id: 1})
-    return member.recover(me._server, me.keys, me.id)
+from .owners import owner, take_over
 
 
 def test_nothing_is_out_that_is_not_booked(connect: Connect, server: redis.Redis) -> None:

@@ -13,6 +13,7 @@ from tests.broker.messages import Receiver, put
 from tests.support.processes import wait_for
 
 from .conftest import Connect
+from .owners import owner, take_over
 from .proxy import Proxy, proxy
 
 
@@ -97,6 +98,26 @@ def test_what_is_out_goes_back_when_the_connection_is_lost(
     connection.collect()
     wait_for(lambda: server.keys() == ["jobs"], "all is put back")
     assert Receiver(connect(), "jobs", no_ack=True).drain(2).bodies == [1, 2]
+
+
+@pytest.mark.parametrize("what", ["the lease", "what is left"])
+def test_a_loss_is_noticed_later(
+    connect: Connect, server: redis.Redis, way: Proxy, scripts: Scripts, what: str
+) -> None:
+    put(connect(), 1, 2, queue="jobs")
+    connection = connect(way.url, lease=1000)  # no beat of the thread comes between
+    receiver = Receiver(connection, "jobs", prefetch=1).drain(1)
+    me = owner(receiver)
+    assert take_over(server, receiver) == 1
+    way.lose_answers_to(scripts.renew.sha if what == "the lease" else "HEXISTS")
+    with pytest.raises(redis.ConnectionError):
+        me.renew()
+    assert way.lost == 1
+    me.renew()
+    with pytest.raises(redis.ConnectionError, match="longer than its lease"):
+        receiver.quiet()
+    me.renew()
+    assert not me.lost
 
 
 def test_stock_loses_it(connect: Connect, way: Proxy) -> None:

@@ -14,6 +14,7 @@ from tests.support.processes import wait_for
 
 from .conftest import Connect
 from .own_server import OwnServer
+from .owners import owner
 
 
 def ack_in_vain(own_server: OwnServer, receiver: Receiver) -> None:
@@ -41,7 +42,7 @@ def test_what_a_connection_left_unsaid_is_said_later(
     put(connect(own_server.url), 1, 2, 3, queue="jobs")
     connection = connect(own_server.url)
     receiver = Receiver(connection, "jobs", prefetch=2).drain(2)
-    me = receiver.channel._member
+    me = owner(receiver)
     ack_in_vain(own_server, receiver)
     with own_server.client() as server:
         leave(connection)
@@ -60,7 +61,7 @@ def test_a_claim_whose_answer_was_lost_is_given_back_later(
     connection = connect(own_server.url)
     receiver = Receiver(connection, "jobs").drain(1)
     # As if the server had been killed before it could say what it booked.
-    receiver.channel._member.held.clear()
+    owner(receiver).held.clear()
     receiver.channel._unsure = True
     own_server.kill()
     connection.collect()
@@ -76,7 +77,7 @@ def test_a_new_connection_goes_on_as_the_same_process(
     put(connect(own_server.url), 1, 2, queue="jobs")
     connection = connect(own_server.url)
     receiver = Receiver(connection, "jobs", prefetch=1).drain(1)
-    me = receiver.channel._member
+    me = owner(receiver)
     ack_in_vain(own_server, receiver)
     connection.collect()
     own_server.start()
@@ -99,7 +100,7 @@ def test_the_end_of_the_process_says_it_or_that_it_could_not(
     put(connect(own_server.url), 1, queue="jobs")
     connection = connect(own_server.url)
     receiver = Receiver(connection, "jobs").drain(1)
-    me = receiver.channel._member
+    me = owner(receiver)
     ack_in_vain(own_server, receiver)
     connection.collect()
     if comes_back:

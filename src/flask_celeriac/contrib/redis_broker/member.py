@@ -78,6 +78,8 @@ class Member:
         self._unsure: dict[str, None] = {}
         #: Whether others were given what it had, and it has not drawn the consequence.
         self.lost = False
+        #: Whether they may have been: it was not learned how a renewal ended.
+        self._doubt = False
         self._suspects: dict[str, float] = {}
         self._renewing = threading.Lock()
         self._awake = threading.Event()
@@ -159,14 +161,16 @@ class Member:
     def _renew(self, server: Scripts) -> list[str]:
         now, keys = uptime(), self.keys
         bookings_too = now - self._renewed >= self._renewal
+        doubt, self._doubt = self._doubt, True
         alive, *overdue = server.renew(
             keys=[keys.workers, keys.index, keys.claims(self.id)],
             args=[self.id, self.lease, int(bookings_too)],
         )
         if bookings_too:
             self._renewed = now
-        if not alive and self._until:
+        if doubt or not alive or self._until < uptime():
             self._look_what_is_left(server)
+        self._doubt = False
         self._until = now + self.lease
         return [name.decode() for name in overdue]
 

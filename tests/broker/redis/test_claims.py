@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -233,6 +234,46 @@ def test_claims_are_possible_after_the_server_forgot_all(
     assert receiver.bodies == [1, 2]
     assert server.hkeys("unacked") == [receiver.messages[1].delivery_tag]
     assert "were given to others" in caplog.text
+
+
+class Watched(dict[str, None]):
+    """What a process has; calls somebody before something goes."""
+
+    def __init__(self, held: dict[str, None], look: Callable[[str], None]) -> None:
+        super().__init__(held)
+        self._look = look
+
+    def pop(self, tag: str, *default: Any) -> Any:
+        self._look(tag)
+        return super().pop(tag, *default)
+
+
+def test_what_is_settled_is_known_all_the_time(connect: Connect) -> None:
+    put(connect(), 1, 2, queue="jobs")
+    receiver = Receiver(connect(), "jobs", prefetch=2).drain(2)
+    me = owner(receiver)
+    seen: list[bool] = []
+    me.held = Watched(me.held, lambda tag: seen.append(tag in me.acked or tag in me.released))
+    receiver.messages[0].ack()
+    receiver.messages[1].requeue()
+    assert seen == [True, True]
+    assert not me.held
+
+
+def test_what_has_ended_does_not_go_back(connect: Connect, server: redis.Redis) -> None:
+    put(connect(), 1, 2, queue="jobs")
+    connection = connect()
+    receiver = Receiver(connection, "jobs", prefetch=2).drain(2)
+    me, tags = owner(receiver), [message.delivery_tag for message in receiver.messages]
+    me.settle(tags[0], release=True)  # it did not seem to run, and then it had ended
+    me.settle(tags[0])
+    assert not me.released
+    # Another thread is about to say that the second one has ended.
+    me.acked[tags[1]] = None
+    me.abandon(f"{me.id}:")
+    assert not me.released
+    connection.collect()
+    wait_for(lambda: server.keys() == [], "both are acknowledged")
 
 
 @pytest.mark.parametrize("lease", [0, -1, "20", None])

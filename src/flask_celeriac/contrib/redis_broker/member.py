@@ -102,8 +102,13 @@ class Member:
 
     def settle(self, tag: str, *, release: bool = False) -> None:
         """Note that a message has ended or goes back; it is written with the next turn."""
+        if not release:
+            self.acked[tag] = None
+            self.released.pop(tag, None)
+        elif tag not in self.acked:
+            self.released[tag] = None
+        # Last: a message that another thread finds nowhere is taken to be unknown.
         self.held.pop(tag, None)
-        (self.released if release else self.acked)[tag] = None
 
     def some_acked(self) -> list[str]:
         """Tags to acknowledge; to be :meth:`forgotten <forget>` when that was done."""
@@ -182,7 +187,10 @@ class Member:
             for tag in held:
                 pipe.hexists(self.keys.unacked, tag)
             found = pipe.execute()
-        gone = [tag for tag, there in zip(held, found, strict=True) if not there]
+        # What was acknowledged meanwhile is not there either.
+        gone = [
+            tag for tag, there in zip(held, found, strict=True) if not there and tag in self.held
+        ]
         for tag in gone:
             self.held.pop(tag, None)
         if gone:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -274,6 +275,24 @@ def test_what_has_ended_does_not_go_back(connect: Connect, server: redis.Redis) 
     assert not me.released
     connection.collect()
     wait_for(lambda: server.keys() == [], "both are acknowledged")
+
+
+@pytest.mark.skipif(not hasattr(time, "CLOCK_BOOTTIME"), reason="no clock that goes on in suspend")
+def test_a_suspend_is_noticed_before_anything_else(
+    connect: Connect, server: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(connect(), 1, queue="jobs")
+    receiver = Receiver(connect(lease=1000), "jobs", prefetch=1).drain(1)
+    assert take_over(server, receiver) == 1
+    clock = time.clock_gettime
+
+    def after_suspend(which: int) -> float:
+        return clock(which) + (2000 if which == time.CLOCK_BOOTTIME else 0)
+
+    monkeypatch.setattr(time, "clock_gettime", after_suspend)
+    # There is no room, so that it does not ask for another message, and learn of it by that.
+    with pytest.raises(redis.ConnectionError, match="longer than its lease"):
+        receiver.quiet()
 
 
 @pytest.mark.parametrize("lease", [0, -1, "20", None])

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from redis import exceptions
 
-from ...liveness import uptime
+from ...liveness import since_boot, uptime
 from . import bookings, scripts
 from .scripts import Keys, Scripts
 
@@ -155,7 +155,7 @@ class Member:
 
     def check(self, server: Scripts) -> None:
         """Renew the lease if it has run out, and see what was lost with it."""
-        if self._until < uptime():
+        if self._until < since_boot():
             self.renew(server)  # which waits for the thread, if that has just begun to
 
     def renew(self, server: Scripts | None = None) -> list[str]:
@@ -164,7 +164,7 @@ class Member:
             return self._renew(server or self._server)
 
     def _renew(self, server: Scripts) -> list[str]:
-        now, keys = uptime(), self.keys
+        now, keys = since_boot(), self.keys
         bookings_too = now - self._renewed >= self._renewal
         doubt, self._doubt = self._doubt, True
         alive, *overdue = server.renew(
@@ -173,7 +173,7 @@ class Member:
         )
         if bookings_too:
             self._renewed = now
-        if doubt or not alive or self._until < uptime():
+        if doubt or not alive or self._until < since_boot():
             self._look_what_is_left(server)
         self._doubt = False
         self._until = now + self.lease
@@ -260,7 +260,7 @@ class Member:
         A second look comes before that: when the server itself was away, all are overdue at once,
         and those that live have said so by then.
         """
-        now = uptime()
+        now = uptime()  # not what it slept through: in that nobody had time to say so
         self._suspects = {name: self._suspects.get(name, now) for name in overdue}
         for name, since in list(self._suspects.items()):
             if name != self.id and now - since >= self.lease / 4:

@@ -36,7 +36,7 @@ def lose_a_claim(way: Proxy, scripts: Scripts, receiver: Receiver) -> None:
 
 
 def test_a_claim_is_found_when_it_is_made_again(
-    connect: Connect, server: redis.Redis, way: Proxy, scripts: Scripts
+    way: Proxy, connect: Connect, server: redis.Redis, scripts: Scripts
 ) -> None:
     put(connect(), 1, 2, 3, queue="jobs")
     receiver = Receiver(connect(way.url), "jobs", prefetch=2, handle=lambda message: message.ack())
@@ -49,7 +49,7 @@ def test_a_claim_is_found_when_it_is_made_again(
 
 @pytest.mark.parametrize("end", ["close", "collect"])
 def test_a_claim_is_given_back_by_a_connection_that_ends(
-    connect: Connect, server: redis.Redis, way: Proxy, scripts: Scripts, end: str
+    way: Proxy, connect: Connect, server: redis.Redis, scripts: Scripts, end: str
 ) -> None:
     put(connect(), 1, 2, queue="jobs")
     connection = connect(way.url)
@@ -61,7 +61,7 @@ def test_a_claim_is_given_back_by_a_connection_that_ends(
 
 
 def test_redis_py_asks_again_by_itself(
-    connect: Connect, server: redis.Redis, way: Proxy, scripts: Scripts
+    way: Proxy, connect: Connect, server: redis.Redis, scripts: Scripts
 ) -> None:
     put(connect(), 1, 2, queue="jobs")
     handle = lambda message: message.ack()  # noqa: E731
@@ -78,7 +78,7 @@ def test_redis_py_asks_again_by_itself(
 
 
 def test_an_ack_is_written_in_the_end(
-    connect: Connect, server: redis.Redis, way: Proxy, scripts: Scripts
+    way: Proxy, connect: Connect, server: redis.Redis, scripts: Scripts
 ) -> None:
     put(connect(), 1, queue="jobs")
     receiver = Receiver(connect(way.url), "jobs").drain(1)
@@ -102,7 +102,7 @@ def test_what_is_out_goes_back_when_the_connection_is_lost(
 
 @pytest.mark.parametrize("what", ["the lease", "what is left"])
 def test_a_loss_is_noticed_later(
-    connect: Connect, server: redis.Redis, way: Proxy, scripts: Scripts, what: str
+    way: Proxy, connect: Connect, server: redis.Redis, scripts: Scripts, what: str
 ) -> None:
     put(connect(), 1, 2, queue="jobs")
     connection = connect(way.url, lease=1000)  # no beat of the thread comes between
@@ -120,7 +120,7 @@ def test_a_loss_is_noticed_later(
     assert not me.lost
 
 
-def test_stock_loses_it(connect: Connect, way: Proxy) -> None:
+def test_stock_loses_it(way: Proxy, connect: Connect) -> None:
     """What all this is for."""
     put(connect(), 1, queue="jobs")
     receiver = Receiver(connect(way.url, kind=Connection), "jobs")

@@ -37,7 +37,7 @@ def texts(server: redis.Redis) -> list[Any]:
 
 @pytest.mark.parametrize("leave", [lose, close])
 def test_what_a_connection_left_unsaid_is_said_later(
-    connect: Connect, own_server: OwnServer, leave: Callable[[Any], None]
+    own_server: OwnServer, connect: Connect, leave: Callable[[Any], None]
 ) -> None:
     put(connect(own_server.url), 1, 2, 3, queue="jobs")
     connection = connect(own_server.url)
@@ -55,7 +55,7 @@ def test_what_a_connection_left_unsaid_is_said_later(
 
 
 def test_a_claim_whose_answer_was_lost_is_given_back_later(
-    connect: Connect, own_server: OwnServer
+    own_server: OwnServer, connect: Connect
 ) -> None:
     put(connect(own_server.url), 1, queue="jobs")
     connection = connect(own_server.url)
@@ -72,7 +72,7 @@ def test_a_claim_whose_answer_was_lost_is_given_back_later(
 
 
 def test_a_new_connection_goes_on_as_the_same_process(
-    connect: Connect, own_server: OwnServer
+    own_server: OwnServer, connect: Connect
 ) -> None:
     put(connect(own_server.url), 1, 2, queue="jobs")
     connection = connect(own_server.url)
@@ -92,8 +92,8 @@ def test_a_new_connection_goes_on_as_the_same_process(
 
 @pytest.mark.parametrize("comes_back", [True, False])
 def test_the_end_of_the_process_says_it_or_that_it_could_not(
-    connect: Connect,
     own_server: OwnServer,
+    connect: Connect,
     caplog: pytest.LogCaptureFixture,
     comes_back: bool,
 ) -> None:

@@ -282,11 +282,11 @@ def test_compressed_and_binary_messages_arrive(small_shop: Shop) -> None:
 def test_a_broker_that_is_away_is_nobodys_business(
     small_shop: Shop, tmp_path: Path, redis_url: str
 ) -> None:
-    from tests.services.gate import gate
+    from tests.services.gate import Gate
 
     url = f"sqlite:///{tmp_path}/other.db"
     settings = {"result_backend": redis_url}
-    with gate(redis_url) as door:
+    with Gate(redis_url) as door:
         settings["broker_url"] = settings["result_backend"] = door.url
         with opened(tmp_path / "other", url, CELERY=settings) as shop:
             with pytest.raises(OperationalError):

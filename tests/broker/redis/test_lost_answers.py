@@ -14,12 +14,12 @@ from tests.support.processes import wait_for
 
 from .conftest import Connect
 from .owners import owner, take_over
-from .proxy import Proxy, proxy
+from .proxy import Proxy
 
 
 @pytest.fixture
 def way(redis_url: str) -> Iterator[Proxy]:
-    with proxy(redis_url) as found:
+    with Proxy(redis_url) as found:
         yield found
 
 

@@ -104,3 +104,13 @@ def boot_id() -> str:
 def uptime() -> float:
     """Seconds on a clock all processes share and nobody sets; it stands still in suspend."""
     return time.monotonic()
+
+
+def since_boot() -> float:
+    """Seconds on a clock that nobody sets; it goes on in suspend, if the system has such a clock.
+
+    That is for what other machines count, which do not stand still meanwhile.
+    """
+    if hasattr(time, "CLOCK_BOOTTIME"):
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.monotonic()

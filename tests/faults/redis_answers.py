@@ -14,7 +14,7 @@ from kombu import Connection
 from flask_celeriac.amqp import FlaskConnection
 from flask_celeriac.contrib.redis_broker.scripts import Scripts
 from tests.broker.messages import Receiver, put
-from tests.broker.redis.proxy import proxy
+from tests.broker.redis.proxy import Proxy
 from tests.support.pieces import redis_database
 from tests.support.processes import wait_for
 
@@ -42,7 +42,7 @@ def lose(kind: type[Connection], seed: int, count: int) -> tuple[Counter[int], l
         got[message.payload] += 1  # type: ignore[attr-defined]
         message.ack()  # type: ignore[attr-defined]
 
-    with redis_database() as url, redis.Redis.from_url(url) as server, proxy(url) as way:
+    with redis_database() as url, redis.Redis.from_url(url) as server, Proxy(url) as way:
         scripts = Scripts(server)
         words = [scripts.claim.sha] if kind is FlaskConnection else ["BRPOP"]
         if kind is FlaskConnection:

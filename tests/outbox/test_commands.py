@@ -16,7 +16,7 @@ from flask_celeriac.cli import celery as celery_group
 from flask_celeriac.outbox.relay import ATTEMPTS
 from flask_celeriac.tables import outbox
 from tests.cli.terminal import FLASK, Terminal
-from tests.services.gate import gate
+from tests.services.gate import Gate
 from tests.support.processes import wait_for
 
 from .conftest import Shop, opened, own_url
@@ -52,7 +52,7 @@ def test_once_publishes_what_there_is(small_shop: Shop) -> None:
 
 
 def test_once_says_with_its_exit_code_what_is_wrong(tmp_path: Path, redis_url: str) -> None:
-    with gate(redis_url) as door:
+    with Gate(redis_url) as door:
         settings = {"broker_url": door.url, "result_backend": "cache+memory://"}
         with opened(tmp_path, f"sqlite:///{tmp_path}/app.db", CELERY=settings) as shop:
             ids = leave_behind(shop, 2)

@@ -352,11 +352,11 @@ def test_an_engine_that_is_there_for_one_request_is_not_kept(small_shop: Shop) -
 def test_a_broker_that_is_away_is_nobodys_business(
     small_shop: Shop, tmp_path: Path, redis_url: str
 ) -> None:
-    from tests.services.gate import gate
+    from tests.services.gate import Gate
 
     url = f"sqlite:///{tmp_path}/other.db"
     settings = {"result_backend": redis_url}
-    with gate(redis_url) as door:
+    with Gate(redis_url) as door:
         settings["broker_url"] = settings["result_backend"] = door.url
         with opened(tmp_path / "other", url, CELERY=settings) as shop:
             with pytest.raises(OperationalError):

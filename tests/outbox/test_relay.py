@@ -19,7 +19,7 @@ from flask_celeriac.outbox.courier import courier
 from flask_celeriac.tables import outbox
 from flask_celeriac.worker.relay import INTERVAL, LONGEST, RARELY, Rounds
 from tests.services.conftest import working
-from tests.services.gate import gate
+from tests.services.gate import Gate
 
 from .conftest import Shop, opened
 
@@ -197,7 +197,7 @@ def test_a_queue_that_the_server_refuses_is_one_messages_trouble(
 
 
 def test_a_broker_out_of_reach_is_no_messages_fault(tmp_path: Path, redis_url: str) -> None:
-    with gate(redis_url) as door:
+    with Gate(redis_url) as door:
         url = f"sqlite:///{tmp_path}/app.db"
         settings = {"broker_url": door.url, "result_backend": "cache+memory://"}
         with opened(tmp_path, url, CELERY=settings) as shop:

@@ -19,20 +19,20 @@ from flask_celeriac.errors import RecordsUnavailableError
 from tests.broker.redis.proxy import proxy
 
 from .conftest import MakeApp, Worker, working
-from .gate import Gate, gate
+from .gate import Gate
 
 TASK = "name_of_the_task"
 
 
 @pytest.fixture(params=["redis", "rabbitmq"])
 def broker(request: pytest.FixtureRequest) -> Iterator[Gate]:
-    with gate(request.getfixturevalue(f"{request.param}_url")) as door:
+    with Gate(request.getfixturevalue(f"{request.param}_url")) as door:
         yield door
 
 
 @pytest.fixture
 def store(redis_url: str) -> Iterator[Gate]:
-    with gate(redis_url) as door:
+    with Gate(redis_url) as door:
         yield door
 
 

@@ -56,6 +56,18 @@ def with_tasks(app: Celery) -> Celery:
         ledger.write("end", number)
         ledger.close()
 
+    @app.task(name="hold", shared=False, bind=True)
+    def hold(self: Any, number: int, path: str) -> None:
+        """Wait for a file; say whether a worker is said to have died of it."""
+        ledger = Ledger(os.environ[LEDGER])
+        ledger.write("start", number)
+        if "celeriac_crashes" in (self.request.headers or {}):
+            ledger.write("crash", number)
+        while not os.path.exists(path):
+            time.sleep(0.01)
+        ledger.write("end", number)
+        ledger.close()
+
     return app
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ import redis
 from kombu import Connection
 
 from flask_celeriac.amqp import FlaskConnection
+
+from .own_server import OwnServer
 
 Connect = Callable[..., Connection]
 
@@ -19,6 +22,16 @@ def server(redis_url: str) -> Iterator[redis.Redis]:
     """Redis itself."""
     with redis.Redis.from_url(redis_url, decode_responses=True) as client:
         yield client
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[OwnServer]:
+    """A Redis that may be killed."""
+    found = OwnServer(tmp_path)
+    try:
+        yield found.start()
+    finally:
+        found.kill()
 
 
 @pytest.fixture

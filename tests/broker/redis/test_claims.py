@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,18 +17,7 @@ from tests.broker.messages import Receiver, put, size
 from tests.support.processes import wait_for
 
 from .conftest import Connect
-
-
-def owner(receiver: Receiver) -> member.Member:
-    found: member.Member = receiver.channel._member
-    return found
-
-
-def take_over(server: redis.Redis, receiver: Receiver) -> int:
-    """What a living process does with what a dead one had."""
-    me = owner(receiver)
-    server.zadd(me.keys.workers, {me.id: 1})
-    return member.recover(me._server, me.keys, me.id)
+from .owners import owner, take_over
 
 
 def test_nothing_is_out_that_is_not_booked(connect: Connect, server: redis.Redis) -> None:
@@ -244,6 +235,64 @@ def test_claims_are_possible_after_the_server_forgot_all(
     assert receiver.bodies == [1, 2]
     assert server.hkeys("unacked") == [receiver.messages[1].delivery_tag]
     assert "were given to others" in caplog.text
+
+
+class Watched(dict[str, None]):
+    """What a process has; calls somebody before something goes."""
+
+    def __init__(self, held: dict[str, None], look: Callable[[str], None]) -> None:
+        super().__init__(held)
+        self._look = look
+
+    def pop(self, tag: str, *default: Any) -> Any:
+        self._look(tag)
+        return super().pop(tag, *default)
+
+
+def test_what_is_settled_is_known_all_the_time(connect: Connect) -> None:
+    put(connect(), 1, 2, queue="jobs")
+    receiver = Receiver(connect(), "jobs", prefetch=2).drain(2)
+    me = owner(receiver)
+    seen: list[bool] = []
+    me.held = Watched(me.held, lambda tag: seen.append(tag in me.acked or tag in me.released))
+    receiver.messages[0].ack()
+    receiver.messages[1].requeue()
+    assert seen == [True, True]
+    assert not me.held
+
+
+def test_what_has_ended_does_not_go_back(connect: Connect, server: redis.Redis) -> None:
+    put(connect(), 1, 2, queue="jobs")
+    connection = connect()
+    receiver = Receiver(connection, "jobs", prefetch=2).drain(2)
+    me, tags = owner(receiver), [message.delivery_tag for message in receiver.messages]
+    me.settle(tags[0], release=True)  # it did not seem to run, and then it had ended
+    me.settle(tags[0])
+    assert not me.released
+    # Another thread is about to say that the second one has ended.
+    me.acked[tags[1]] = None
+    me.abandon(f"{me.id}:")
+    assert not me.released
+    connection.collect()
+    wait_for(lambda: server.keys() == [], "both are acknowledged")
+
+
+@pytest.mark.skipif(not hasattr(time, "CLOCK_BOOTTIME"), reason="no clock that goes on in suspend")
+def test_a_suspend_is_noticed_before_anything_else(
+    connect: Connect, server: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(connect(), 1, queue="jobs")
+    receiver = Receiver(connect(lease=1000), "jobs", prefetch=1).drain(1)
+    assert take_over(server, receiver) == 1
+    clock = time.clock_gettime
+
+    def after_suspend(which: int) -> float:
+        return clock(which) + (2000 if which == time.CLOCK_BOOTTIME else 0)
+
+    monkeypatch.setattr(time, "clock_gettime", after_suspend)
+    # There is no room, so that it does not ask for another message, and learn of it by that.
+    with pytest.raises(redis.ConnectionError, match="longer than its lease"):
+        receiver.quiet()
 
 
 @pytest.mark.parametrize("lease", [0, -1, "20", None])

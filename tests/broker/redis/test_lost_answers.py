@@ -13,12 +13,13 @@ from tests.broker.messages import Receiver, put
 from tests.support.processes import wait_for
 
 from .conftest import Connect
-from .proxy import Proxy, proxy
+from .owners import owner, take_over
+from .proxy import Proxy
 
 
 @pytest.fixture
 def way(redis_url: str) -> Iterator[Proxy]:
-    with proxy(redis_url) as found:
+    with Proxy(redis_url) as found:
         yield found
 
 
@@ -35,7 +36,7 @@ def lose_a_claim(way: Proxy, scripts: Scripts, receiver: Receiver) -> None:
 
 
 def test_a_claim_is_found_when_it_is_made_again(
-    connect: Connect, server: redis.Redis, way: Proxy, scripts: Scripts
+    way: Proxy, connect: Connect, server: redis.Redis, scripts: Scripts
 ) -> None:
     put(connect(), 1, 2, 3, queue="jobs")
     receiver = Receiver(connect(way.url), "jobs", prefetch=2, handle=lambda message: message.ack())
@@ -48,7 +49,7 @@ def test_a_claim_is_found_when_it_is_made_again(
 
 @pytest.mark.parametrize("end", ["close", "collect"])
 def test_a_claim_is_given_back_by_a_connection_that_ends(
-    connect: Connect, server: redis.Redis, way: Proxy, scripts: Scripts, end: str
+    way: Proxy, connect: Connect, server: redis.Redis, scripts: Scripts, end: str
 ) -> None:
     put(connect(), 1, 2, queue="jobs")
     connection = connect(way.url)
@@ -60,7 +61,7 @@ def test_a_claim_is_given_back_by_a_connection_that_ends(
 
 
 def test_redis_py_asks_again_by_itself(
-    connect: Connect, server: redis.Redis, way: Proxy, scripts: Scripts
+    way: Proxy, connect: Connect, server: redis.Redis, scripts: Scripts
 ) -> None:
     put(connect(), 1, 2, queue="jobs")
     handle = lambda message: message.ack()  # noqa: E731
@@ -77,7 +78,7 @@ def test_redis_py_asks_again_by_itself(
 
 
 def test_an_ack_is_written_in_the_end(
-    connect: Connect, server: redis.Redis, way: Proxy, scripts: Scripts
+    way: Proxy, connect: Connect, server: redis.Redis, scripts: Scripts
 ) -> None:
     put(connect(), 1, queue="jobs")
     receiver = Receiver(connect(way.url), "jobs").drain(1)
@@ -99,7 +100,27 @@ def test_what_is_out_goes_back_when_the_connection_is_lost(
     assert Receiver(connect(), "jobs", no_ack=True).drain(2).bodies == [1, 2]
 
 
-def test_stock_loses_it(connect: Connect, way: Proxy) -> None:
+@pytest.mark.parametrize("what", ["the lease", "what is left"])
+def test_a_loss_is_noticed_later(
+    way: Proxy, connect: Connect, server: redis.Redis, scripts: Scripts, what: str
+) -> None:
+    put(connect(), 1, 2, queue="jobs")
+    connection = connect(way.url, lease=1000)  # no beat of the thread comes between
+    receiver = Receiver(connection, "jobs", prefetch=1).drain(1)
+    me = owner(receiver)
+    assert take_over(server, receiver) == 1
+    way.lose_answers_to(scripts.renew.sha if what == "the lease" else "HEXISTS")
+    with pytest.raises(redis.ConnectionError):
+        me.renew()
+    assert way.lost == 1
+    me.renew()
+    with pytest.raises(redis.ConnectionError, match="longer than its lease"):
+        receiver.quiet()
+    me.renew()
+    assert not me.lost
+
+
+def test_stock_loses_it(way: Proxy, connect: Connect) -> None:
     """What all this is for."""
     put(connect(), 1, queue="jobs")
     receiver = Receiver(connect(way.url, kind=Connection), "jobs")

@@ -163,15 +163,6 @@ def test_neither_long_tasks_nor_far_dates_run_twice(
     assert story.duplicates == 0
 
 
-@pytest.fixture
-def own_server(tmp_path: Path) -> Iterator[OwnServer]:
-    found = OwnServer(tmp_path)
-    try:
-        yield found.start()
-    finally:
-        found.kill()
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_the_server_is_killed_and_comes_back(
@@ -194,6 +185,73 @@ def test_the_server_is_killed_and_comes_back(
         assert len(story.starts[1]) == 1
         worker.stop()
         assert not server.exists("celeriac.workers")
+
+
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    process = psutil.Process(pid)
+    process.suspend()
+    try:
+        yield
+    finally:
+        process.resume()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("pool", ["prefork", "solo", "threads"])
+def test_what_ends_while_the_server_is_away_is_acknowledged_later(
+    own_server: OwnServer, start: Start, ledger: Path, tmp_path: Path, pool: str
+) -> None:
+    worker = start(own_server.url, "-P", pool, "-c", "1", "--prefetch-multiplier", "2")
+    go = tmp_path / "go"
+
+    def end() -> None:
+        go.touch()
+        ended(ledger, 1)
+
+    with sender(make_ours(own_server.url)) as app, own_server.client() as server:
+        app.send_task("hold", (1, str(go)))
+        started(ledger, 1)
+        if pool == "solo":  # which learns of nothing while it runs a task
+            own_server.kill()
+            end()
+        elif pool == "threads":  # whose loop is not woken by a task that ends
+            end()
+            own_server.kill()
+        else:  # which learns of both at once
+            app.send_task("hold", (2, str(go)))
+            wait_for(lambda: server.hlen("unacked") == 2, "the second one waits in the worker")
+            with stopped(worker.pid):
+                end()
+                own_server.kill()
+        wait_for(lambda: "Cannot connect to redis" in worker.output(), "it tries again", LONG)
+        own_server.start()
+        if pool != "prefork":
+            app.send_task("hold", (2, str(go)))
+        story = ended(ledger, 1, 2)
+        settled(server)
+        assert story.duplicates == 0
+        assert "crash" not in ledger.read_text()
+        worker.stop()
+        assert not server.exists("celeriac.workers")
+
+
+@pytest.mark.parametrize("pool", ["solo", "threads"])
+def test_a_worker_that_is_stopped_does_not_wait_for_a_server_that_is_away(
+    own_server: OwnServer, start: Start, ledger: Path, tmp_path: Path, pool: str
+) -> None:
+    worker = start(own_server.url, "-P", pool, "-c", "1")
+    go = tmp_path / "go"
+    with sender(make_ours(own_server.url)) as app:
+        app.send_task("hold", (1, str(go)))
+        started(ledger, 1)
+        own_server.kill()
+        go.touch()
+        ended(ledger, 1)
+        wait_for(lambda: "Cannot connect to redis" in worker.output(), "it tries again", LONG)
+    assert worker.stop() == 0
+    assert "was not told that 1 task(s) have ended" in worker.output()
 
 
 def test_a_server_that_refuses_to_write_is_waited_for(

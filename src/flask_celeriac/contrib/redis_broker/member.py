@@ -1,8 +1,9 @@
 """A process that claims messages: how others know that it lives, and what it still has to say.
 
 It outlives its connections. A task goes on when one breaks, and its acknowledgement waits here
-until there is another. A thread renews the lease, because a solo worker's event loop stands still
-while a task runs; the same thread looks after the processes that did not renew theirs.
+until the server is back, or the process ends. A thread renews the lease, because a solo worker's
+event loop stands still while a task runs; the same thread writes what no connection is there for,
+and looks after the processes that did not renew theirs.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ import os
 import secrets
 import sys
 import threading
+from multiprocessing.util import Finalize
 from typing import TYPE_CHECKING, Any
 
 from redis import exceptions
 
-from ...liveness import uptime
+from ...liveness import since_boot, uptime
 from . import bookings, scripts
 from .scripts import Keys, Scripts
 
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 BEATS = 8
 #: Seconds between two renewals of bookings, at most.
 RENEWAL = 60.0
-#: Seconds that closing a connection waits for what this process has to say at its end.
+#: Seconds that closing a connection, and the end of the process, wait for what is left to say.
 FAREWELL = 5.0
 
 logger = logging.getLogger(__name__)
@@ -76,10 +78,21 @@ class Member:
         self._unsure: dict[str, None] = {}
         #: Whether others were given what it had, and it has not drawn the consequence.
         self.lost = False
+        #: Whether they may have been: it was not learned how a renewal ended.
+        self._doubt = False
         self._suspects: dict[str, float] = {}
         self._renewing = threading.Lock()
         self._awake = threading.Event()
+        #: Set when all was said, or could not be.
+        self._tried = threading.Event()
+        self._ending = False
         self._thread = threading.Thread(target=self._live, name="celeriac-lease", daemon=True)
+
+    def start(self) -> None:
+        """Keep the lease, until nobody claims and all is said."""
+        self._thread.start()
+        # After kombu's own at 1, by which a connection that nobody closed puts back what is out.
+        self._at_exit = Finalize(None, self.end, exitpriority=0)
 
     def prefix(self) -> str:
         """What a new channel's tags begin with."""
@@ -89,8 +102,13 @@ class Member:
 
     def settle(self, tag: str, *, release: bool = False) -> None:
         """Note that a message has ended or goes back; it is written with the next turn."""
+        if not release:
+            self.acked[tag] = None
+            self.released.pop(tag, None)
+        elif tag not in self.acked:
+            self.released[tag] = None
+        # Last: a message that another thread finds nowhere is taken to be unknown.
         self.held.pop(tag, None)
-        (self.released if release else self.acked)[tag] = None
 
     def some_acked(self) -> list[str]:
         """Tags to acknowledge; to be :meth:`forgotten <forget>` when that was done."""
@@ -137,7 +155,7 @@ class Member:
 
     def check(self, server: Scripts) -> None:
         """Renew the lease if it has run out, and see what was lost with it."""
-        if self._until < uptime():
+        if self._until < since_boot():
             self.renew(server)  # which waits for the thread, if that has just begun to
 
     def renew(self, server: Scripts | None = None) -> list[str]:
@@ -146,16 +164,18 @@ class Member:
             return self._renew(server or self._server)
 
     def _renew(self, server: Scripts) -> list[str]:
-        now, keys = uptime(), self.keys
+        now, keys = since_boot(), self.keys
         bookings_too = now - self._renewed >= self._renewal
+        doubt, self._doubt = self._doubt, True
         alive, *overdue = server.renew(
             keys=[keys.workers, keys.index, keys.claims(self.id)],
             args=[self.id, self.lease, int(bookings_too)],
         )
         if bookings_too:
             self._renewed = now
-        if not alive and self._until:
+        if doubt or not alive or self._until < since_boot():
             self._look_what_is_left(server)
+        self._doubt = False
         self._until = now + self.lease
         return [name.decode() for name in overdue]
 
@@ -167,7 +187,10 @@ class Member:
             for tag in held:
                 pipe.hexists(self.keys.unacked, tag)
             found = pipe.execute()
-        gone = [tag for tag, there in zip(held, found, strict=True) if not there]
+        # What was acknowledged meanwhile is not there either.
+        gone = [
+            tag for tag, there in zip(held, found, strict=True) if not there and tag in self.held
+        ]
         for tag in gone:
             self.held.pop(tag, None)
         if gone:
@@ -192,18 +215,24 @@ class Member:
                 if not failed:
                     logger.warning("The lease of this worker cannot be renewed now: %s", error)
                 failed = True
+                self._tried.set()
         self._part()
+        self._tried.set()
 
     def _has_left(self) -> bool:
         with _lock:
-            if self._users or self.held:
+            if not self._ending and (self._users or self._has_to_say()):
+                if self._users:
+                    self._tried.set()  # another channel has come, who leaves need not wait
                 return False
-            self._forget_member()
+            for key in [key for key, member in _members.items() if member is self]:
+                del _members[key]
             return True
 
-    def _forget_member(self) -> None:
-        for key in [key for key, member in _members.items() if member is self]:
-            del _members[key]
+    def _has_to_say(self) -> bool:
+        """Whether the server has to hear of a message."""
+        # In this order: what has left one of these is in a later one by then.
+        return bool(self.held or self._unsure or self.acked or self.released)
 
     def _beat(self) -> None:
         overdue = self.renew()
@@ -231,7 +260,7 @@ class Member:
         A second look comes before that: when the server itself was away, all are overdue at once,
         and those that live have said so by then.
         """
-        now = uptime()
+        now = uptime()  # not what it slept through: in that nobody had time to say so
         self._suspects = {name: self._suspects.get(name, now) for name in overdue}
         for name, since in list(self._suspects.items()):
             if name != self.id and now - since >= self.lease / 4:
@@ -239,32 +268,42 @@ class Member:
                 del self._suspects[name]
 
     def _part(self) -> None:
-        """Say goodbye, with all that is left to say."""
+        """Say goodbye; at the end of the process, with all that is left to say."""
         try:
             self._settle_what_is_unsure()
             self.flush()
             keys = self.keys
             self._server.leave(keys=[keys.workers, keys.claims(self.id)], args=[self.id])
         except (exceptions.RedisError, OSError) as error:
-            if self.acked or self.released:
-                logger.warning(
-                    "Redis was not told that %d task(s) have ended, which will run again: %s",
-                    len(self.acked),
-                    error,
-                )
+            logger.debug("This worker could not say goodbye to Redis: %s", error)
         finally:
             self._pool.disconnect()
+            self._at_exit.cancel()
 
     def leave(self) -> None:
-        """One channel less claims; the last one that leaves takes the process's lease with it."""
+        """One channel less claims; after the last one, the lease goes when all was said.
+
+        It waits until the thread has tried to say it, and leaves the rest to the thread.
+        """
         with _lock:
+            self._tried.clear()
             self._users -= 1
             if self._users or self.held:
                 return
-            self._forget_member()
         self.nudge()
         if self._thread is not threading.current_thread():
-            self._thread.join(FAREWELL)
+            self._tried.wait(FAREWELL)
+
+    def end(self) -> None:
+        """Say what is left to say now or never, as the process ends."""
+        self._ending = True
+        self.nudge()
+        self._thread.join(FAREWELL)
+        if self.acked:
+            logger.warning(
+                "Redis was not told that %d task(s) have ended, which will run again",
+                len(self.acked),
+            )
 
 
 def join(channel: Any, keys: Keys) -> Member:
@@ -280,13 +319,12 @@ def join(channel: Any, keys: Keys) -> Member:
             member = Member(pool, client, keys, channel.lease, float(channel.visibility_timeout))
             try:
                 member.renew()
+                member.start()  # it waits for the lock
             except BaseException:
                 pool.disconnect()
                 raise
             _members[key] = member
         member._users += 1
-        if member._users == 1 and not member._thread.is_alive():
-            member._thread.start()
     return member
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from celery.utils.time import maybe_iso8601
 
 from . import signing
-from .message_policy import ENCODINGS, is_deeper
+from .message_policy import ENCODINGS
 
 if TYPE_CHECKING:
     from .celery_app import FlaskCelery
@@ -129,7 +129,7 @@ def _of_size(app: FlaskCelery, message: Any) -> Complaint | None:
             "size",
             f"its body has {len(data):,} bytes, and CELERIAC_MAX_MESSAGE_SIZE is {policy.size:,}",
         )
-    if policy.depth and is_deeper(data, policy.depth):
+    if policy.is_too_deep(data, message.content_type):
         return Complaint("depth", f"it is nested deeper than {policy.depth}, our limit")
     return None
 

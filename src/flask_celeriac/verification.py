@@ -15,7 +15,7 @@ from .message_policy import ENCODINGS
 if TYPE_CHECKING:
     from .celery_app import FlaskCelery
 
-#: Characters that the headers of a message may have, without what they hold in lists and mappings.
+#: Characters that the headers of a message may have, with their names and what is in them.
 LONGEST_HEADERS = 65_536
 #: How many lists and mappings may be in each other in a header.
 _DEEPEST_HEADER = 20
@@ -69,8 +69,9 @@ class Complaint:
 
 @dataclass(frozen=True)
 class _Shape:
-    """Which headers of a message are texts, and which may hold others."""
+    """How long the names of a message's headers are, and which are texts or may hold others."""
 
+    length: int
     texts: tuple[str, ...]
     holders: tuple[str, ...]
 
@@ -78,6 +79,8 @@ class _Shape:
 #: By the names and kinds of the headers: those of most messages are the same.
 _shapes: dict[tuple[Any, ...], _Shape] = {}
 _MANY_SHAPES = 200
+#: Characters that the names of headers have together in a shape that is kept.
+_LONGEST_SHAPE = 4096
 
 
 def complaint(app: FlaskCelery, message: Any) -> Complaint | None:
@@ -138,12 +141,14 @@ def _of_headers(headers: Any) -> Complaint | None:
     if not isinstance(headers, Mapping):
         return Complaint("invalid", "its headers are no mapping")
     key = (*headers, *map(type, headers.values()))
-    shape = _shapes.get(key) or _shape_of(headers)
-    if isinstance(shape, Complaint):
-        return shape
-    if len(_shapes) < _MANY_SHAPES:
-        _shapes[key] = shape
-    size = len("".join([headers[name] for name in shape.texts]))
+    shape = _shapes.get(key)
+    if shape is None:
+        found = _shape_of(headers)
+        if isinstance(found, Complaint):
+            return found
+        shape = found
+        _keep(key, shape)
+    size = shape.length + len("".join([headers[name] for name in shape.texts]))
     for name in shape.holders:
         if headers[name]:
             size += _weight(headers[name])
@@ -155,6 +160,12 @@ def _of_headers(headers: Any) -> Complaint | None:
 
 def _shape_of(headers: Mapping[str, Any]) -> _Shape | Complaint:
     """Check the kinds of headers, which is done once for those that have the same."""
+    if not all(isinstance(name, str) for name in headers):
+        return Complaint("invalid", "the name of a header is no text", forged=True)
+    length = len("".join(headers))
+    if length > LONGEST_HEADERS:
+        text = f"the names of its headers have {length:,} characters"
+        return Complaint("size", f"{text}, and all of them may have {LONGEST_HEADERS:,}")
     for name, value in headers.items():
         expected = _KINDS.get(name)
         if expected is not None and not isinstance(value, expected):
@@ -163,13 +174,23 @@ def _shape_of(headers: Mapping[str, Any]) -> _Shape | Complaint:
             return Complaint("invalid", text, forged=True)
     items = headers.items()
     return _Shape(
+        length=length,
         texts=tuple(name for name, value in items if isinstance(value, str)),
         holders=tuple(
             name
             for name, value in items
-            if isinstance(value, (list, tuple, Mapping)) and name != "timelimit"
+            if isinstance(value, (list, tuple, Mapping, bytes)) and name != "timelimit"
         ),
     )
+
+
+def _keep(key: tuple[Any, ...], shape: _Shape) -> None:
+    """Remember a shape for the next message that has it, unless it takes much room."""
+    if shape.length > _LONGEST_SHAPE:
+        return
+    if len(_shapes) >= _MANY_SHAPES:
+        _shapes.clear()  # those of most messages are back at once
+    _shapes[key] = shape
 
 
 def _of_names(headers: Any) -> Complaint | None:

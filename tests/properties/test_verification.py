@@ -87,6 +87,32 @@ def test_depth_is_refused_before_it_is_read(app: Flask, depth: int) -> None:
     assert message._decoded_cache is None
 
 
+def complaint_of(app: Flask, body: str = "[[], {}, {}]", **headers: Any) -> Any:
+    message = Message(
+        body, content_type="application/json", content_encoding="utf-8", headers=headers
+    )
+    return verification.complaint(app.extensions["celery"], message)
+
+
+def test_names_of_headers_count_and_are_not_kept(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verification, "_shapes", {})
+    usual: dict[str, Any] = {"task": "verified", "id": "one"}
+    for number in range(1000):
+        assert complaint_of(app, **usual, **{f"x-{number}": "x"}) is None
+        assert complaint_of(app, **usual, **{f"x-{number}": "x" * 70_000}).reason == "size"
+        assert complaint_of(app, **usual, **{f"x-{number}" + "y" * 5000: "x"}) is None
+        assert complaint_of(app, **usual, **{f"x-{number}" + "y" * 70_000: 1}).reason == "size"
+    many = {f"{number:05}": 1 for number in range(20_000)}
+    assert complaint_of(app, **usual, **many).reason == "size"
+    assert complaint_of(app, **usual, data=b"x" * 70_000).reason == "size"
+    assert len(verification._shapes) <= 200
+    assert sum(len(name) for key in verification._shapes for name in key[:3]) < 200 * 5000
+    assert complaint_of(app, **usual) is None
+    assert ("task", "id", str, str) in verification._shapes
+
+
 def test_headers_may_not_be_endless(app: Flask) -> None:
     nested: Any = []
     for _ in range(5000):

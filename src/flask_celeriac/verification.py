@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from celery.app.task import Context
 from celery.utils.time import maybe_iso8601
 
-from . import signing
+from . import capturing, signing
 from .message_policy import ENCODINGS
+from .records import description
 
 if TYPE_CHECKING:
     from .celery_app import FlaskCelery
@@ -33,7 +35,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "ignore_result": (bool, type(None)),
     "timelimit": (list, tuple, type(None)),
     "stamped_headers": (list, tuple, type(None)),
-    "stamps": (dict, type(None)),
+    **dict.fromkeys(("stamps", "headers"), (dict, type(None))),
     **dict.fromkeys(("celeriac_retry_of", "celeriac_schedule"), _TEXT),
     **dict.fromkeys(("celeriac_request_id", "celeriac_trace_id", signing.HEADER), _TEXT),
     "celeriac_labels": (list, tuple, type(None)),
@@ -47,6 +49,14 @@ _NAMES = (
 _TOO_MANY = 2**31 - 1
 #: What a body holds besides arguments: tasks that are sent after it.
 _FOLLOWING = ("callbacks", "errbacks", "chain", "chord")
+#: What a request is, or is given while it runs. Celery makes attributes of it of all headers: these
+#: are none, or whoever adds one to a message that was signed could change what becomes of it.
+_OF_A_REQUEST = frozenset(
+    (
+        *(name for name, value in vars(Context).items() if name[0] == "_" or callable(value)),
+        *("called_directly", "is_eager", capturing.OVER, *description.OF_A_RUN),
+    )
+)
 
 
 logger = logging.getLogger(__name__)
@@ -167,6 +177,8 @@ def _shape_of(headers: Mapping[str, Any]) -> _Shape | Complaint:
         text = f"the names of its headers have {length:,} characters"
         return Complaint("size", f"{text}, and all of them may have {LONGEST_HEADERS:,}")
     for name, value in headers.items():
+        if name in _OF_A_REQUEST or (name in _FOLLOWING and value is not None):
+            return Complaint("invalid", f"it has a header {name[:100]!r}", forged=True)
         expected = _KINDS.get(name)
         if expected is not None and not isinstance(value, expected):
             wanted = " or ".join(kind.__name__.replace("NoneType", "nothing") for kind in expected)
@@ -314,6 +326,8 @@ def _of_first_protocol(body: dict[str, Any]) -> Complaint | None:
     args, kwargs = body.get("args") or [], body.get("kwargs") or {}
     if not isinstance(args, (list, tuple)) or not isinstance(kwargs, dict):
         return Complaint("invalid", "its arguments are no list and mapping")
+    if not _OF_A_REQUEST.isdisjoint(body):
+        return Complaint("invalid", "it says of itself what its run does", forged=True)
     return _of_headers({name: value for name, value in body.items() if name in _KINDS})
 
 

@@ -113,6 +113,47 @@ def test_names_of_headers_count_and_are_not_kept(
     assert ("task", "id", str, str) in verification._shapes
 
 
+INTERNAL = [
+    *("_protected", "_children", "called_directly", "is_eager", "get", "update", "clear"),
+    *("as_execution_options", "_get_custom_headers", "celeriac_started", "celeriac_outer"),
+    *("celeriac_run", "celeriac_over", "celeriac_superseded", "celeriac_progress"),
+    "celeriac_progress_writes",
+]
+
+
+@pytest.mark.parametrize("name", INTERNAL)
+@pytest.mark.parametrize("value", [None, 1, {}])
+def test_no_message_says_what_a_run_does(app: Flask, name: str, value: Any) -> None:
+    usual: dict[str, Any] = {"task": "verified", "id": "one"}
+    found = complaint_of(app, **usual, **{name: value})
+    assert (found.reason, found.forged) == ("invalid", True)
+    found = complaint_of(app, json.dumps({**usual, "args": [], name: value}))
+    assert (found.reason, found.forged) == ("invalid", True)
+
+
+def test_what_follows_a_task_is_in_its_body(app: Flask) -> None:
+    usual: dict[str, Any] = {"task": "verified", "id": "one"}
+    for name in ("callbacks", "errbacks", "chain", "chord"):
+        assert complaint_of(app, **usual, **{name: None}) is None
+        found = complaint_of(app, **usual, **{name: [{"task": "verified"}]})
+        assert (found.reason, found.forged) == ("invalid", True)
+
+
+def test_what_other_clients_send_is_let_in(app: Flask) -> None:
+    usual: dict[str, Any] = {"task": "verified", "id": "one"}
+    harmless = {"lang": "js", "meth": None, "origin": "1@host", "hostname": "host", "utc": True,
+                "delivery_info": {}, "properties": {}, "reply_to": "", "correlation_id": "one",
+                "taskset": None, "x-death": [{"count": 1}], "headers": {"sentry-trace": "1"},
+                "sentry-trace": "1", "__tracer": None}  # fmt: skip
+    assert complaint_of(app, **usual, **harmless) is None
+    assert complaint_of(app, **usual, headers=None) is None
+    assert complaint_of(app, **usual, headers=["sentry-trace"]).reason == "invalid"
+    first = {**usual, "args": [], "kwargs": {}, "retries": 0, "eta": None, "expires": None,
+             "utc": True, "callbacks": None, "errbacks": None, "timelimit": [None, None],
+             "taskset": None, "chord": None, "group": None, "group_index": None}  # fmt: skip
+    assert complaint_of(app, json.dumps(first)) is None
+
+
 def test_headers_may_not_be_endless(app: Flask) -> None:
     nested: Any = []
     for _ in range(5000):

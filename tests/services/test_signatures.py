@@ -22,11 +22,13 @@ NEW, OLD = "a new secret of some length", "an old secret of some length"
 
 celeriac = Celeriac()
 ran: list[Any] = []
+headers_seen: list[Any] = []
 
 
-@celeriac.task(name="signed.add")
-def add(a: int, b: int = 1) -> int:
+@celeriac.task(name="signed.add", bind=True)
+def add(self: Any, a: int, b: int = 1) -> int:
     ran.append(a)
+    headers_seen.append(self.request.headers)
     return a + b
 
 
@@ -65,6 +67,7 @@ def app(
 def celery(app: Flask) -> Iterator[Any]:
     celery = app.extensions["celery"]
     ran.clear()
+    headers_seen.clear()
     yield celery
     for task in operations.list_tasks(celery).tasks:
         operations.discard(celery, task.id)
@@ -148,6 +151,23 @@ def test_what_has_ended_is_not_run_when_it_is_sent_once_more(app: Flask, celery:
         assert add.delay(1).get(timeout=60) == 2  # and all before it are through
     assert ran == [9, 1]
     assert dead(celery) == []
+
+
+def test_a_header_more_does_not_run_it_again(app: Flask, celery: Any) -> None:
+    message = captured(celery, lambda: add.delay(9))
+    root = {"celeriac_url_root": "https://elsewhere.example/"}
+    with working(app):
+        put_back(app, message, headers={"sentry-trace": "1", **root})
+        assert celery.AsyncResult(message.headers["id"]).get(timeout=60) == 10
+        for more in ({"headers": {}}, {"headers": {"sentry-trace": "2"}}, {"headers": None}):
+            put_back(app, message, **more)
+        for name in ("_protected", "called_directly", "is_eager"):
+            put_back(app, message, **{name: 1})
+        assert add.delay(1).get(timeout=60) == 2  # and all before it are through
+        wait_for(lambda: len(dead(celery)) == 3, "no dead letters")
+    assert ran == [9, 1]
+    assert headers_seen[0]["sentry-trace"] == "1"
+    assert root.keys().isdisjoint(headers_seen[0])
 
 
 def test_old_secrets_are_understood(app: Flask, celery: Any) -> None:

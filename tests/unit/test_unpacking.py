@@ -53,6 +53,4 @@ def test_all_methods_of_kombu_are_limited() -> None:
     """One that comes with another version of it would not be."""
     limited = {compression._aliases[name] for name in METHODS if name in compression._aliases}
     assert set(compression.encoders()) <= limited
-    assert all(
-        decode.__module__ == unpacking.__name__ for decode in compression._decoders.values()
-    )
+    assert all(decode.__module__ == unpacking.__name__ for decode in compression._decoders.values())

@@ -281,6 +281,17 @@ def _of_signature(app: FlaskCelery, message: Any) -> Complaint | None:
     return Complaint("signature", fault, forged=True) if fault else None
 
 
+def is_unsigned(app: FlaskCelery, message: Any) -> bool:
+    """Whether messages are signed, and this one is not, or not as it should be.
+
+    For those that something else is wrong with, which is found before anybody looks for that.
+    """
+    try:
+        return _of_signature(app, message) is not None
+    except Exception:  # noqa: BLE001 - it is no message that anybody could have signed
+        return True
+
+
 def _of_body(message: Any) -> Complaint | None:
     try:
         body = message.payload

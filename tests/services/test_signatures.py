@@ -141,6 +141,44 @@ def test_what_is_not_signed_does_not_run(app: Flask, celery: Any) -> None:
     assert "another" not in {task.id for task in letters}
 
 
+def test_nobody_is_told_of_what_is_not_signed(app: Flask, celery: Any) -> None:
+    """Whatever else is wrong with it, which is seen before the signature is."""
+    waiting = add.apply_async((5,), countdown=3600)
+    errback = {**dict(add.si(66)), "immutable": True}
+    body = json.dumps([[], {}, {"errbacks": [errback], "callbacks": [errback]}])
+    usual = {"task": "signed.add", "id": waiting.id, "root_id": waiting.id, "retries": 0}
+    wrong: list[dict[str, Any]] = [
+        {"retries": -1}, {"expires": "whenever"}, {"x-long": "x" * 70_000}, {"timelimit": [1]},
+        {"compression": "nonsense"}, {"stamped_headers": [1]}, {"task": "signed.unknown"},
+    ]  # fmt: skip
+    for more in wrong:
+        inject(app, body, headers={**usual, **more})
+    inject(app, body, headers={"task": "signed.add"})
+    inject(app, json.dumps([[], {}, {"errbacks": [errback], "chain": 1}]), headers=usual)
+    inject(app, body, headers=usual, content_encoding="utf-7")
+    with working(app):
+        wait_for(lambda: len(dead(celery)) == len(wrong) + 3, "not all are dead letters")
+        assert add.delay(1).get(timeout=60) == 2  # and all that they sent is through
+    assert ran == [1]
+    assert waiting.id not in {task.id for task in dead(celery)}
+    assert {task.root_id for task in dead(celery)} <= {None} | {task.id for task in dead(celery)}
+    assert waiting.state == "PENDING"
+    waiting.revoke()
+
+
+def test_of_what_is_signed_and_cannot_run_those_are_told_who_wait(
+    app: Flask, celery: Any
+) -> None:
+    message = captured(celery, lambda: add.apply_async((1,), link_error=add.si(77)))
+    content = (message.content_type, message.content_encoding)
+    found = {**message.headers, "retries": -1}
+    signed = signing.Signed(found, content, message.body, message.properties.get("reply_to"))
+    put_back(app, message, retries=-1, **{signing.HEADER: signed.sign([NEW.encode()])})
+    with working(app):
+        wait_for(lambda: ran == [77], "its errback does not run")
+    assert [task.id for task in dead(celery)] == [message.headers["id"]]
+
+
 def test_what_has_ended_is_not_run_when_it_is_sent_once_more(app: Flask, celery: Any) -> None:
     message = captured(celery, lambda: add.delay(9))
     for _ in range(2):

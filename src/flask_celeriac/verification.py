@@ -297,8 +297,8 @@ def _of_body(message: Any) -> Complaint | None:
         body = message.payload
     except Exception as error:  # noqa: BLE001 - whatever it is, it cannot be read
         return Complaint("undecodable", f"its body cannot be read: {type(error).__name__}")
-    if isinstance(body, dict):
-        return _of_first_protocol(body)
+    if isinstance(body, dict) and ("task" not in message.headers or "args" in body):
+        return _of_first_protocol(body)  # as Celery decides it
     if not isinstance(body, (list, tuple)) or len(body) != 3 or "task" not in message.headers:
         return Complaint("unknown_message", "it is no message of Celery's: its body is no task's")
     args, kwargs, embedded = body
@@ -339,7 +339,9 @@ def _of_first_protocol(body: dict[str, Any]) -> Complaint | None:
         return Complaint("invalid", "its arguments are no list and mapping")
     if not _OF_A_REQUEST.isdisjoint(body):
         return Complaint("invalid", "it says of itself what its run does", forged=True)
-    return _of_headers({name: value for name, value in body.items() if name in _KINDS})
+    return _of_following(body) or _of_headers(
+        {name: value for name, value in body.items() if name in _KINDS}
+    )
 
 
 def _quoted(value: object) -> str:

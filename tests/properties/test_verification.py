@@ -154,6 +154,26 @@ def test_what_other_clients_send_is_let_in(app: Flask) -> None:
     assert complaint_of(app, json.dumps(first)) is None
 
 
+def test_a_mapping_is_a_task_of_the_first_protocol_only(app: Flask) -> None:
+    """Celery would take its three keys for arguments and more."""
+    three = json.dumps({"task": "verified", "id": "one", "z": 1})
+    found = complaint_of(app, three, task="verified", id="one")
+    assert (found.reason, found.forged) == ("unknown_message", False)
+    assert complaint_of(app, three) is None
+    both = json.dumps({"task": "verified", "id": "one", "args": [1]})
+    assert complaint_of(app, both) is None
+    assert complaint_of(app, both, task="verified", id="one") is None
+
+
+@pytest.mark.parametrize("name", ["callbacks", "errbacks", "chord", "chain"])
+def test_what_follows_a_task_of_the_first_protocol_are_tasks(app: Flask, name: str) -> None:
+    usual: dict[str, Any] = {"task": "verified", "id": "one", "args": []}
+    following: Any = {"task": "verified", "args": [], "kwargs": {}, "options": {}}
+    following = following if name == "chord" else [following]
+    assert complaint_of(app, json.dumps({**usual, name: following})) is None
+    assert complaint_of(app, json.dumps({**usual, name: [1]})).reason == "invalid"
+
+
 def test_headers_may_not_be_endless(app: Flask) -> None:
     nested: Any = []
     for _ in range(5000):

@@ -101,6 +101,18 @@ def test_what_cannot_be_read_is_kept_and_the_worker_goes_on(
     assert json.loads(letter.headers)["id"] == "torn"
 
 
+@pytest.mark.parametrize("pool", ["solo", "threads"])
+def test_two_protocols_in_one_message_do_not_stop_a_worker(
+    app: Flask, celery: Any, pool: str
+) -> None:
+    body = json.dumps({"task": "dead.add", "id": "x", "z": 1})
+    for number in range(4):
+        inject(app, body, headers=headers(f"both-{number}"))
+    with working(app, pool=pool, concurrency=2):
+        assert add.delay(1, 2).get(timeout=60) == 3
+        wait_for(lambda: len(dead(celery)) == 4, "no dead letters")
+
+
 def test_it_can_be_sent_again_edited_and_discarded(app: Flask, celery: Any) -> None:
     for task_id in ("late", "later"):
         args = json.dumps([[1, 2], {}, {}])

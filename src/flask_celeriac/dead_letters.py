@@ -115,6 +115,8 @@ def letter_of(message: Any, *, readable: bool = True) -> Letter:
     :param readable: its body may be decoded, if that goes well
     """
     headers = message.headers if isinstance(message.headers, dict) else {}
+    if "compression" in headers and not message.errors:  # kombu has undone it
+        headers = {name: headers[name] for name in headers if name != "compression"}
     delivery: dict[str, Any] = message.delivery_info or {}
     body = message.body
     letter = Letter(
@@ -183,6 +185,8 @@ def _tell(app: FlaskCelery, letter: Letter, task_id: str, why: Complaint) -> Non
     """Tell those who wait for the task that it has failed: callers, its chord, its errbacks."""
     args, kwargs = letter.arguments or ((), {})
     known: dict[str, Any] = {**letter.headers, **(letter.embedded or {})}
+    if isinstance(letter.headers.get("headers"), dict):
+        known["headers"] = description.headers_of(letter.headers)
     known |= {"id": task_id, "args": args, "kwargs": kwargs, "delivery_info": {}}
     backend: Any = app.backend
     try:

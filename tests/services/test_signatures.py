@@ -166,9 +166,7 @@ def test_nobody_is_told_of_what_is_not_signed(app: Flask, celery: Any) -> None:
     waiting.revoke()
 
 
-def test_of_what_is_signed_and_cannot_run_those_are_told_who_wait(
-    app: Flask, celery: Any
-) -> None:
+def test_of_what_is_signed_and_cannot_run_those_are_told_who_wait(app: Flask, celery: Any) -> None:
     message = captured(celery, lambda: add.apply_async((1,), link_error=add.si(77)))
     content = (message.content_type, message.content_encoding)
     found = {**message.headers, "retries": -1}

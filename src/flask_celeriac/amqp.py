@@ -129,7 +129,7 @@ class _Checking:
         content_type, encoding, data = serialization.dumps(body, serializer=serializer)
         policy.check_format(self._name, content_type)
         if len(data) > policy.harmless:
-            policy.check(self._name, data)
+            policy.check(self._name, data, content_type)
         if policy.signing_keys:
             signed = signing.Signed(
                 headers, (content_type, encoding), data, options.get("reply_to")

@@ -23,7 +23,7 @@ from .message_policy import ENCODINGS
 from .records import description
 from .records.recording import LONGEST_ARGUMENTS
 from .urls import records_url
-from .verification import Complaint
+from .verification import Complaint, is_unsigned
 
 if TYPE_CHECKING:
     from .celery_app import FlaskCelery
@@ -86,19 +86,19 @@ def bury(app: FlaskCelery, message: Any, reason: str, text: str, *, forged: bool
     :param reason: one word for lists and programs, such as ``"undecodable"``
     :param text: a sentence for people, with the remedy where there is one
     :param forged: nothing that it says of itself is believed: it gets an id of its own, and no
-        task is told of it
+        task is told of it; so it is with all that is not signed, where messages are
     :return: the id under which it is listed
     :raises Exception: it could not be stored, for whatever reason: keep the message
     """
-    why = Complaint(reason, text, forged)
-    return bury_letter(app, letter_of(message, readable=not forged), why)
+    why = Complaint(reason, text, forged or is_unsigned(app, message))
+    return bury_letter(app, letter_of(message, readable=not why.forged), why)
 
 
 def bury_letter(app: FlaskCelery, letter: Letter, why: Complaint) -> str:
     """:func:`bury`, for what was taken out of its message."""
     url = records_url(app)
     if url is None:
-        task_id = letter.task_id or uuid()
+        task_id = (None if why.forged else letter.task_id) or uuid()
         _publish(app, letter, why)
     else:
         task_id = _record(app, url, letter, why)
@@ -115,6 +115,8 @@ def letter_of(message: Any, *, readable: bool = True) -> Letter:
     :param readable: its body may be decoded, if that goes well
     """
     headers = message.headers if isinstance(message.headers, dict) else {}
+    if "compression" in headers and not message.errors:  # kombu has undone it
+        headers = {name: headers[name] for name in headers if name != "compression"}
     delivery: dict[str, Any] = message.delivery_info or {}
     body = message.body
     letter = Letter(
@@ -183,6 +185,8 @@ def _tell(app: FlaskCelery, letter: Letter, task_id: str, why: Complaint) -> Non
     """Tell those who wait for the task that it has failed: callers, its chord, its errbacks."""
     args, kwargs = letter.arguments or ((), {})
     known: dict[str, Any] = {**letter.headers, **(letter.embedded or {})}
+    if isinstance(letter.headers.get("headers"), dict):
+        known["headers"] = description.headers_of(letter.headers)
     known |= {"id": task_id, "args": args, "kwargs": kwargs, "delivery_info": {}}
     backend: Any = app.backend
     try:
@@ -211,6 +215,8 @@ def _values(letter: Letter, why: Complaint, now: float) -> dict[str, Any]:
         "finished": now,
         "updated": now,
     }
+    if why.forged:
+        return values
     for column, header in (
         ("root_id", "root_id"),
         ("parent_id", "parent_id"),

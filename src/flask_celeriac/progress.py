@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import celery
 
 from . import patience, states
-from .records.description import PROGRESS, of_request, storable
+from .records.description import PROGRESS, WRITES, of_request, storable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -82,7 +82,7 @@ class Run:
         self._task = task
         self._request = request
         self.said: dict[str, Any] = request.__dict__.setdefault(PROGRESS, {})
-        self._state: _Writes = request.__dict__.setdefault(f"{PROGRESS}_writes", _Writes())
+        self._state: _Writes = request.__dict__.setdefault(WRITES, _Writes())
 
     def say(self, columns: dict[str, Any]) -> None:
         """Note what was said, and write it if it is time."""

@@ -80,9 +80,9 @@ class Plan:
         """
         args, kwargs = call
         body = (args, kwargs, _NOTHING_EMBEDDED)
-        _, _, data = serialization.dumps(body, serializer=self.serializer)
+        content_type, _, data = serialization.dumps(body, serializer=self.serializer)
         if len(data) > self.harmless:
-            cast("FlaskCelery", task.app).policy.check(task.name, data)
+            cast("FlaskCelery", task.app).policy.check(task.name, data, content_type)
         fields = {
             "id": task_id,
             "args": redaction.kinds_of(args) if args else "()",

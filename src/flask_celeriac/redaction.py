@@ -11,6 +11,8 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from celery.utils.saferepr import saferepr
@@ -87,28 +89,62 @@ def shown(
             choose: Any = redact
             args, kwargs = choose(list(args), dict(kwargs))
             redact = ()
-        return _masked(_parameters(task), args, kwargs, redact)
+        return _masked(task, args, kwargs, redact)
     except Exception:
         logger.exception("The arguments of task %s are hidden: its redact failed", name)
         return [HIDDEN] * len(args), dict.fromkeys(kwargs, HIDDEN)
 
 
 def _masked(
-    names: list[str], args: Sequence[Any], kwargs: Mapping[str, Any], redact: Collection[str]
+    task: Any, args: Sequence[Any], kwargs: Mapping[str, Any], redact: Collection[str]
 ) -> tuple[list[Any], dict[str, Any]]:
-    def masked(value: Any, key: str) -> Any:
-        return HIDDEN if key in redact else mask(value, key)
+    def masked(value: Any, key: str, more: str = "") -> Any:
+        if key in redact or (more and more in redact):
+            return HIDDEN
+        shown = mask(value, key)
+        return mask(shown, more) if more else shown
 
-    unnamed = [""] * (len(args) - len(names))
-    positional = [masked(value, key) for value, key in zip(args, [*names, *unnamed], strict=False)]
-    return positional, {key: masked(value, key) for key, value in kwargs.items()}
+    names = _Names.of(task)
+    positional = [
+        masked(value, key)
+        for value, key in zip_longest(args, names.positional[: len(args)], fillvalue=names.others)
+    ]
+    named = {
+        key: masked(value, key, "" if key in names.named else names.others_named)
+        for key, value in kwargs.items()
+    }
+    return positional, named
 
 
-def _parameters(task: Any) -> list[str]:
-    """The names of a task's positional parameters, as far as it is known here."""
-    if task is None:
-        return []
-    try:
-        return list(inspect.signature(task.run).parameters)
-    except (TypeError, ValueError):
-        return []
+@dataclass
+class _Names:
+    """The names of a task's parameters, as far as it is known here.
+
+    :param others: the one that takes all further positional arguments, such as ``args``
+    :param others_named: the one that takes all further keyword arguments
+    """
+
+    positional: list[str] = field(default_factory=list)
+    others: str = ""
+    named: set[str] = field(default_factory=set)
+    others_named: str = ""
+
+    @classmethod
+    def of(cls, task: Any) -> _Names:
+        names = cls()
+        try:
+            parameters = inspect.signature(task.run).parameters if task is not None else {}
+        except (TypeError, ValueError):
+            return names
+        for name, parameter in parameters.items():
+            if parameter.kind is parameter.VAR_POSITIONAL:
+                names.others = name
+            elif parameter.kind is parameter.VAR_KEYWORD:
+                names.others_named = name
+            else:
+                # Of what has to be named, too: the call may be a wrong one.
+                if not names.others:
+                    names.positional.append(name)
+                if parameter.kind is not parameter.POSITIONAL_ONLY:
+                    names.named.add(name)
+        return names

@@ -16,7 +16,7 @@ from kombu.exceptions import EncodeError
 from . import arguments, coroutines, limits, progress, publishing, uniqueness, url_base
 from .capturing import OVER
 from .errors import OutboxError
-from .records.description import STARTED
+from .records.description import OUTER, STARTED
 from .worker import admission, limiting
 from .worker.sessions import give_back
 
@@ -108,7 +108,7 @@ class Task(celery.Task[P, R]):
     def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
         """Called by the worker before the task starts; see :meth:`celery.Task.before_start`."""
         # What is pushed by now was left behind by something else, such as Flask's command line.
-        self.request_stack.top.__dict__["celeriac_outer"] = _current_context()
+        self.request_stack.top.__dict__[OUTER] = _current_context()
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the task's body here and now, in its application's context."""
@@ -285,7 +285,7 @@ class Task(celery.Task[P, R]):
             left_behind = (
                 request is not None
                 and not request.is_eager
-                and request.__dict__.get("celeriac_outer", outer) is outer
+                and request.__dict__.get(OUTER, outer) is outer
             )
             if not left_behind:
                 return None

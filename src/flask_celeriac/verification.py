@@ -7,15 +7,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from celery.app.task import Context
 from celery.utils.time import maybe_iso8601
 
-from . import signing
-from .message_policy import ENCODINGS, is_deeper
+from . import capturing, signing
+from .message_policy import ENCODINGS
+from .records import description
 
 if TYPE_CHECKING:
     from .celery_app import FlaskCelery
 
-#: Characters that the headers of a message may have, without what they hold in lists and mappings.
+#: Characters that the headers of a message may have, with their names and what is in them.
 LONGEST_HEADERS = 65_536
 #: How many lists and mappings may be in each other in a header.
 _DEEPEST_HEADER = 20
@@ -33,7 +35,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "ignore_result": (bool, type(None)),
     "timelimit": (list, tuple, type(None)),
     "stamped_headers": (list, tuple, type(None)),
-    "stamps": (dict, type(None)),
+    **dict.fromkeys(("stamps", "headers"), (dict, type(None))),
     **dict.fromkeys(("celeriac_retry_of", "celeriac_schedule"), _TEXT),
     **dict.fromkeys(("celeriac_request_id", "celeriac_trace_id", signing.HEADER), _TEXT),
     "celeriac_labels": (list, tuple, type(None)),
@@ -47,6 +49,14 @@ _NAMES = (
 _TOO_MANY = 2**31 - 1
 #: What a body holds besides arguments: tasks that are sent after it.
 _FOLLOWING = ("callbacks", "errbacks", "chain", "chord")
+#: What a request is, or is given while it runs. Celery makes attributes of it of all headers: these
+#: are none, or whoever adds one to a message that was signed could change what becomes of it.
+_OF_A_REQUEST = frozenset(
+    (
+        *(name for name, value in vars(Context).items() if name[0] == "_" or callable(value)),
+        *("called_directly", "is_eager", capturing.OVER, *description.OF_A_RUN),
+    )
+)
 
 
 logger = logging.getLogger(__name__)
@@ -69,8 +79,9 @@ class Complaint:
 
 @dataclass(frozen=True)
 class _Shape:
-    """Which headers of a message are texts, and which may hold others."""
+    """How long the names of a message's headers are, and which are texts or may hold others."""
 
+    length: int
     texts: tuple[str, ...]
     holders: tuple[str, ...]
 
@@ -78,6 +89,8 @@ class _Shape:
 #: By the names and kinds of the headers: those of most messages are the same.
 _shapes: dict[tuple[Any, ...], _Shape] = {}
 _MANY_SHAPES = 200
+#: Characters that the names of headers have together in a shape that is kept.
+_LONGEST_SHAPE = 4096
 
 
 def complaint(app: FlaskCelery, message: Any) -> Complaint | None:
@@ -129,7 +142,7 @@ def _of_size(app: FlaskCelery, message: Any) -> Complaint | None:
             "size",
             f"its body has {len(data):,} bytes, and CELERIAC_MAX_MESSAGE_SIZE is {policy.size:,}",
         )
-    if policy.depth and is_deeper(data, policy.depth):
+    if policy.is_too_deep(data, message.content_type):
         return Complaint("depth", f"it is nested deeper than {policy.depth}, our limit")
     return None
 
@@ -138,12 +151,14 @@ def _of_headers(headers: Any) -> Complaint | None:
     if not isinstance(headers, Mapping):
         return Complaint("invalid", "its headers are no mapping")
     key = (*headers, *map(type, headers.values()))
-    shape = _shapes.get(key) or _shape_of(headers)
-    if isinstance(shape, Complaint):
-        return shape
-    if len(_shapes) < _MANY_SHAPES:
-        _shapes[key] = shape
-    size = len("".join([headers[name] for name in shape.texts]))
+    shape = _shapes.get(key)
+    if shape is None:
+        found = _shape_of(headers)
+        if isinstance(found, Complaint):
+            return found
+        shape = found
+        _keep(key, shape)
+    size = shape.length + len("".join([headers[name] for name in shape.texts]))
     for name in shape.holders:
         if headers[name]:
             size += _weight(headers[name])
@@ -155,7 +170,15 @@ def _of_headers(headers: Any) -> Complaint | None:
 
 def _shape_of(headers: Mapping[str, Any]) -> _Shape | Complaint:
     """Check the kinds of headers, which is done once for those that have the same."""
+    if not all(isinstance(name, str) for name in headers):
+        return Complaint("invalid", "the name of a header is no text", forged=True)
+    length = len("".join(headers))
+    if length > LONGEST_HEADERS:
+        text = f"the names of its headers have {length:,} characters"
+        return Complaint("size", f"{text}, and all of them may have {LONGEST_HEADERS:,}")
     for name, value in headers.items():
+        if name in _OF_A_REQUEST or (name in _FOLLOWING and value is not None):
+            return Complaint("invalid", f"it has a header {name[:100]!r}", forged=True)
         expected = _KINDS.get(name)
         if expected is not None and not isinstance(value, expected):
             wanted = " or ".join(kind.__name__.replace("NoneType", "nothing") for kind in expected)
@@ -163,13 +186,23 @@ def _shape_of(headers: Mapping[str, Any]) -> _Shape | Complaint:
             return Complaint("invalid", text, forged=True)
     items = headers.items()
     return _Shape(
+        length=length,
         texts=tuple(name for name, value in items if isinstance(value, str)),
         holders=tuple(
             name
             for name, value in items
-            if isinstance(value, (list, tuple, Mapping)) and name != "timelimit"
+            if isinstance(value, (list, tuple, Mapping, bytes)) and name != "timelimit"
         ),
     )
+
+
+def _keep(key: tuple[Any, ...], shape: _Shape) -> None:
+    """Remember a shape for the next message that has it, unless it takes much room."""
+    if shape.length > _LONGEST_SHAPE:
+        return
+    if len(_shapes) >= _MANY_SHAPES:
+        _shapes.clear()  # those of most messages are back at once
+    _shapes[key] = shape
 
 
 def _of_names(headers: Any) -> Complaint | None:
@@ -248,13 +281,24 @@ def _of_signature(app: FlaskCelery, message: Any) -> Complaint | None:
     return Complaint("signature", fault, forged=True) if fault else None
 
 
+def is_unsigned(app: FlaskCelery, message: Any) -> bool:
+    """Whether messages are signed, and this one is not, or not as it should be.
+
+    For those that something else is wrong with, which is found before anybody looks for that.
+    """
+    try:
+        return _of_signature(app, message) is not None
+    except Exception:  # noqa: BLE001 - it is no message that anybody could have signed
+        return True
+
+
 def _of_body(message: Any) -> Complaint | None:
     try:
         body = message.payload
     except Exception as error:  # noqa: BLE001 - whatever it is, it cannot be read
         return Complaint("undecodable", f"its body cannot be read: {type(error).__name__}")
-    if isinstance(body, dict):
-        return _of_first_protocol(body)
+    if isinstance(body, dict) and ("task" not in message.headers or "args" in body):
+        return _of_first_protocol(body)  # as Celery decides it
     if not isinstance(body, (list, tuple)) or len(body) != 3 or "task" not in message.headers:
         return Complaint("unknown_message", "it is no message of Celery's: its body is no task's")
     args, kwargs, embedded = body
@@ -293,7 +337,11 @@ def _of_first_protocol(body: dict[str, Any]) -> Complaint | None:
     args, kwargs = body.get("args") or [], body.get("kwargs") or {}
     if not isinstance(args, (list, tuple)) or not isinstance(kwargs, dict):
         return Complaint("invalid", "its arguments are no list and mapping")
-    return _of_headers({name: value for name, value in body.items() if name in _KINDS})
+    if not _OF_A_REQUEST.isdisjoint(body):
+        return Complaint("invalid", "it says of itself what its run does", forged=True)
+    return _of_following(body) or _of_headers(
+        {name: value for name, value in body.items() if name in _KINDS}
+    )
 
 
 def _quoted(value: object) -> str:

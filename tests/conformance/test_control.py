@@ -86,19 +86,22 @@ def test_what_is_scheduled(system: System) -> None:
         "priority": 0,
         "redelivered": False,
     }
+    # Ours tells of what kind arguments are.
+    ours = system.name == "embedded"
+    args, kwargs = (["<int>"], {"y": "<int>"}) if ours else ([1], {"y": 2})
     assert request == {
         "id": sooner.id,
         "name": "add",
         "type": "add",
-        "args": [1],
-        "kwargs": {"y": 2},
+        "args": args,
+        "kwargs": kwargs,
         "hostname": WORKER,
         "time_start": None,
         "acknowledged": False,
         "worker_pid": None,
     }
     [state, asked] = ask(system, "query_task", [sooner.id, "unheard of"])[sooner.id]
-    assert (state, asked["id"], asked["kwargs"]) == ("scheduled", sooner.id, {"y": 2})
+    assert (state, asked["id"], asked["kwargs"]) == ("scheduled", sooner.id, kwargs)
     assert sooner.id not in {task["id"] for task in ask(system, "reserved")}
     sooner.revoke()
     later.revoke()

@@ -87,6 +87,93 @@ def test_depth_is_refused_before_it_is_read(app: Flask, depth: int) -> None:
     assert message._decoded_cache is None
 
 
+def complaint_of(app: Flask, body: str = "[[], {}, {}]", **headers: Any) -> Any:
+    message = Message(
+        body, content_type="application/json", content_encoding="utf-8", headers=headers
+    )
+    return verification.complaint(app.extensions["celery"], message)
+
+
+def test_names_of_headers_count_and_are_not_kept(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verification, "_shapes", {})
+    usual: dict[str, Any] = {"task": "verified", "id": "one"}
+    for number in range(1000):
+        assert complaint_of(app, **usual, **{f"x-{number}": "x"}) is None
+        assert complaint_of(app, **usual, **{f"x-{number}": "x" * 70_000}).reason == "size"
+        assert complaint_of(app, **usual, **{f"x-{number}" + "y" * 5000: "x"}) is None
+        assert complaint_of(app, **usual, **{f"x-{number}" + "y" * 70_000: 1}).reason == "size"
+    many = {f"{number:05}": 1 for number in range(20_000)}
+    assert complaint_of(app, **usual, **many).reason == "size"
+    assert complaint_of(app, **usual, data=b"x" * 70_000).reason == "size"
+    assert len(verification._shapes) <= 200
+    assert sum(len(name) for key in verification._shapes for name in key[:3]) < 200 * 5000
+    assert complaint_of(app, **usual) is None
+    assert ("task", "id", str, str) in verification._shapes
+
+
+INTERNAL = [
+    *("_protected", "_children", "called_directly", "is_eager", "get", "update", "clear"),
+    *("as_execution_options", "_get_custom_headers", "celeriac_started", "celeriac_outer"),
+    *("celeriac_run", "celeriac_over", "celeriac_superseded", "celeriac_progress"),
+    "celeriac_progress_writes",
+]
+
+
+@pytest.mark.parametrize("name", INTERNAL)
+@pytest.mark.parametrize("value", [None, 1, {}])
+def test_no_message_says_what_a_run_does(app: Flask, name: str, value: Any) -> None:
+    usual: dict[str, Any] = {"task": "verified", "id": "one"}
+    found = complaint_of(app, **usual, **{name: value})
+    assert (found.reason, found.forged) == ("invalid", True)
+    found = complaint_of(app, json.dumps({**usual, "args": [], name: value}))
+    assert (found.reason, found.forged) == ("invalid", True)
+
+
+def test_what_follows_a_task_is_in_its_body(app: Flask) -> None:
+    usual: dict[str, Any] = {"task": "verified", "id": "one"}
+    for name in ("callbacks", "errbacks", "chain", "chord"):
+        assert complaint_of(app, **usual, **{name: None}) is None
+        found = complaint_of(app, **usual, **{name: [{"task": "verified"}]})
+        assert (found.reason, found.forged) == ("invalid", True)
+
+
+def test_what_other_clients_send_is_let_in(app: Flask) -> None:
+    usual: dict[str, Any] = {"task": "verified", "id": "one"}
+    harmless = {"lang": "js", "meth": None, "origin": "1@host", "hostname": "host", "utc": True,
+                "delivery_info": {}, "properties": {}, "reply_to": "", "correlation_id": "one",
+                "taskset": None, "x-death": [{"count": 1}], "headers": {"sentry-trace": "1"},
+                "sentry-trace": "1", "__tracer": None}  # fmt: skip
+    assert complaint_of(app, **usual, **harmless) is None
+    assert complaint_of(app, **usual, headers=None) is None
+    assert complaint_of(app, **usual, headers=["sentry-trace"]).reason == "invalid"
+    first = {**usual, "args": [], "kwargs": {}, "retries": 0, "eta": None, "expires": None,
+             "utc": True, "callbacks": None, "errbacks": None, "timelimit": [None, None],
+             "taskset": None, "chord": None, "group": None, "group_index": None}  # fmt: skip
+    assert complaint_of(app, json.dumps(first)) is None
+
+
+def test_a_mapping_is_a_task_of_the_first_protocol_only(app: Flask) -> None:
+    """Celery would take its three keys for arguments and more."""
+    three = json.dumps({"task": "verified", "id": "one", "z": 1})
+    found = complaint_of(app, three, task="verified", id="one")
+    assert (found.reason, found.forged) == ("unknown_message", False)
+    assert complaint_of(app, three) is None
+    both = json.dumps({"task": "verified", "id": "one", "args": [1]})
+    assert complaint_of(app, both) is None
+    assert complaint_of(app, both, task="verified", id="one") is None
+
+
+@pytest.mark.parametrize("name", ["callbacks", "errbacks", "chord", "chain"])
+def test_what_follows_a_task_of_the_first_protocol_are_tasks(app: Flask, name: str) -> None:
+    usual: dict[str, Any] = {"task": "verified", "id": "one", "args": []}
+    following: Any = {"task": "verified", "args": [], "kwargs": {}, "options": {}}
+    following = following if name == "chord" else [following]
+    assert complaint_of(app, json.dumps({**usual, name: following})) is None
+    assert complaint_of(app, json.dumps({**usual, name: [1]})).reason == "invalid"
+
+
 def test_headers_may_not_be_endless(app: Flask) -> None:
     nested: Any = []
     for _ in range(5000):

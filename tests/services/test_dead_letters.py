@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from flask import Flask
 from kombu import Consumer, Queue
+from kombu.message import Message
 
 from flask_celeriac import Celeriac, dead_letters, operations
 from flask_celeriac.database import engine_for
@@ -101,6 +103,18 @@ def test_what_cannot_be_read_is_kept_and_the_worker_goes_on(
     assert json.loads(letter.headers)["id"] == "torn"
 
 
+@pytest.mark.parametrize("pool", ["solo", "threads"])
+def test_two_protocols_in_one_message_do_not_stop_a_worker(
+    app: Flask, celery: Any, pool: str
+) -> None:
+    body = json.dumps({"task": "dead.add", "id": "x", "z": 1})
+    for number in range(4):
+        inject(app, body, headers=headers(f"both-{number}"))
+    with working(app, pool=pool, concurrency=2):
+        assert add.delay(1, 2).get(timeout=60) == 3
+        wait_for(lambda: len(dead(celery)) == 4, "no dead letters")
+
+
 def test_it_can_be_sent_again_edited_and_discarded(app: Flask, celery: Any) -> None:
     for task_id in ("late", "later"):
         args = json.dumps([[1, 2], {}, {}])
@@ -129,9 +143,12 @@ def test_a_task_that_has_ended_is_not_called_dead(app: Flask, celery: Any) -> No
 
 
 @pytest.mark.parametrize("name", BARE)
-def test_without_records_it_is_in_a_queue_of_the_broker(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("compression", [None, "gzip"])
+def test_without_records_it_is_in_a_queue_of_the_broker(
+    name: str, compression: str | None, tmp_path: Path
+) -> None:
     with system(name, tmp_path, celeriac, result_backend="cache+memory://") as app:
-        inject(app, "torn", headers=headers("torn"))
+        inject(app, "torn", headers=headers("torn"), compression=compression)
         worked(app)
         with app.extensions["celery"].connection_for_read() as connection:
             found: list[Any] = []
@@ -143,3 +160,12 @@ def test_without_records_it_is_in_a_queue_of_the_broker(name: str, tmp_path: Pat
         assert message.body in ("torn", b"torn")
         assert message.headers["id"] == "torn"
         assert message.headers[dead_letters.REASON] == "undecodable"
+
+
+def test_a_letter_says_that_its_body_is_compressed_if_it_is() -> None:
+    unpacked = Message(zlib.compress(b"torn"), headers=headers("one", compression="gzip"))
+    letter = dead_letters.letter_of(unpacked)
+    assert (letter.body, letter.headers) == (b"torn", headers("one"))
+    torn = Message(b"torn", headers=headers("one", compression="gzip"))
+    letter = dead_letters.letter_of(torn)
+    assert (letter.body, letter.headers["compression"]) == (b"torn", "gzip")

@@ -45,6 +45,14 @@ def pay(self: Any, card: str, amount: int, *, api_token: str = "", more: Any = N
 def told(*args: Any, **kwargs: Any) -> None: ...
 
 
+@celeriac.task(name="secrets.many", redact=("rest", "options"))
+def many(first: int, *rest: Any, named: int = 0, **options: Any) -> None: ...
+
+
+@celeriac.task(name="secrets.called_so")
+def called_so(first: int, *tokens: Any, **credentials: Any) -> None: ...
+
+
 @celeriac.task(name="secrets.untellable", redact=lambda args, kwargs: 1 / 0)
 def untellable(*args: Any, **kwargs: Any) -> None: ...
 
@@ -116,10 +124,12 @@ def test_secrets_are_nowhere(
                 more={"password": f"{CANARY}-nested", "list": [f"postgres://a:{CANARY}@b/c"]},
             )  # fmt: skip
             assert going.wait(30)
+            later = pay.apply_async((f"{CANARY}-later", 7), {"api_token": CANARY}, countdown=3600)
             inspect = celery.control.inspect(timeout=10, limit=1)
-            for question in ("active", "reserved", "stats", "conf", "report"):
+            for question in ("active", "reserved", "scheduled", "stats", "conf", "report"):
                 said[question] = getattr(inspect, question)()
             said["query"] = inspect.query_task(result.id)
+            said["query later"] = inspect.query_task(later.id)
             may_end.set()
             with pytest.raises(ConnectionError):
                 result.get(timeout=30)
@@ -143,6 +153,9 @@ def test_secrets_are_nowhere(
     assert leaks == []
     assert all(said.values()), said
     assert task.args == ["**", 7]
+    if name == "embedded":
+        assert later.id in json.dumps(said["scheduled"])
+        assert later.id in json.dumps(said["query later"])
     assert not any(CANARY in file.read_text("latin-1") for file in temporary.rglob("*.*"))
 
 
@@ -194,5 +207,11 @@ def test_a_task_says_what_may_be_shown(make_app: MakeApp) -> None:
         celery = app.extensions["celery"]
         shown = operations.show(celery, told.delay("a", 2, b=3).id)
         assert (shown.args, shown.kwargs) == (["?", "?"], {"b": 3})
+        shown = operations.show(celery, many.delay(1, 2, 3, 4, named=5, other=6, first_=7).id)
+        assert shown.args == [1, "**", "**", "**"]
+        assert shown.kwargs == {"named": 5, "other": "**", "first_": "**"}
+        shown = operations.show(celery, called_so.delay(1, 2, 3, url="x", no=None).id)
+        assert shown.args == [1, "**", "**"]
+        assert shown.kwargs == {"url": "**", "no": None}
         shown = operations.show(celery, untellable.delay("a", 2, b=3).id)
         assert (shown.args, shown.kwargs) == (["**", "**"], {"b": "**"})

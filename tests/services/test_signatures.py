@@ -22,11 +22,13 @@ NEW, OLD = "a new secret of some length", "an old secret of some length"
 
 celeriac = Celeriac()
 ran: list[Any] = []
+headers_seen: list[Any] = []
 
 
-@celeriac.task(name="signed.add")
-def add(a: int, b: int = 1) -> int:
+@celeriac.task(name="signed.add", bind=True)
+def add(self: Any, a: int, b: int = 1) -> int:
     ran.append(a)
+    headers_seen.append(self.request.headers)
     return a + b
 
 
@@ -65,6 +67,7 @@ def app(
 def celery(app: Flask) -> Iterator[Any]:
     celery = app.extensions["celery"]
     ran.clear()
+    headers_seen.clear()
     yield celery
     for task in operations.list_tasks(celery).tasks:
         operations.discard(celery, task.id)
@@ -138,6 +141,42 @@ def test_what_is_not_signed_does_not_run(app: Flask, celery: Any) -> None:
     assert "another" not in {task.id for task in letters}
 
 
+def test_nobody_is_told_of_what_is_not_signed(app: Flask, celery: Any) -> None:
+    """Whatever else is wrong with it, which is seen before the signature is."""
+    waiting = captured(celery, lambda: add.delay(5))
+    task_id = waiting.headers["id"]
+    errback = {**dict(add.si(66)), "immutable": True}
+    body = json.dumps([[], {}, {"errbacks": [errback], "callbacks": [errback]}])
+    usual = {"task": "signed.add", "id": task_id, "root_id": task_id, "retries": 0}
+    wrong: list[dict[str, Any]] = [
+        {"retries": -1}, {"expires": "whenever"}, {"x-long": "x" * 70_000}, {"timelimit": [1]},
+        {"compression": "nonsense"}, {"stamped_headers": [1]}, {"task": "signed.unknown"},
+    ]  # fmt: skip
+    for more in wrong:
+        inject(app, body, headers={**usual, **more})
+    inject(app, body, headers={"task": "signed.add"})
+    inject(app, json.dumps([[], {}, {"errbacks": [errback], "chain": 1}]), headers=usual)
+    inject(app, body, headers=usual, content_encoding="utf-7")
+    with working(app):
+        wait_for(lambda: len(dead(celery)) == len(wrong) + 3, "not all are dead letters")
+        put_back(app, waiting)
+        assert celery.AsyncResult(task_id).get(timeout=60) == 6
+    assert ran == [5]  # what the others would have sent came before it
+    assert task_id not in {task.id for task in dead(celery)}
+    assert {task.root_id for task in dead(celery)} <= {None} | {task.id for task in dead(celery)}
+
+
+def test_of_what_is_signed_and_cannot_run_those_are_told_who_wait(app: Flask, celery: Any) -> None:
+    message = captured(celery, lambda: add.apply_async((1,), link_error=add.si(77)))
+    content = (message.content_type, message.content_encoding)
+    found = {**message.headers, "retries": -1}
+    signed = signing.Signed(found, content, message.body, message.properties.get("reply_to"))
+    put_back(app, message, retries=-1, **{signing.HEADER: signed.sign([NEW.encode()])})
+    with working(app):
+        wait_for(lambda: ran == [77], "its errback does not run")
+    assert [task.id for task in dead(celery)] == [message.headers["id"]]
+
+
 def test_what_has_ended_is_not_run_when_it_is_sent_once_more(app: Flask, celery: Any) -> None:
     message = captured(celery, lambda: add.delay(9))
     for _ in range(2):
@@ -148,6 +187,23 @@ def test_what_has_ended_is_not_run_when_it_is_sent_once_more(app: Flask, celery:
         assert add.delay(1).get(timeout=60) == 2  # and all before it are through
     assert ran == [9, 1]
     assert dead(celery) == []
+
+
+def test_a_header_more_does_not_run_it_again(app: Flask, celery: Any) -> None:
+    message = captured(celery, lambda: add.delay(9))
+    root = {"celeriac_url_root": "https://elsewhere.example/"}
+    with working(app):
+        put_back(app, message, headers={"sentry-trace": "1", **root})
+        assert celery.AsyncResult(message.headers["id"]).get(timeout=60) == 10
+        for more in ({"headers": {}}, {"headers": {"sentry-trace": "2"}}, {"headers": None}):
+            put_back(app, message, **more)
+        for name in ("_protected", "called_directly", "is_eager"):
+            put_back(app, message, **{name: 1})
+        assert add.delay(1).get(timeout=60) == 2  # and all before it are through
+        wait_for(lambda: len(dead(celery)) == 3, "no dead letters")
+    assert ran == [9, 1]
+    assert headers_seen[0]["sentry-trace"] == "1"
+    assert root.keys().isdisjoint(headers_seen[0])
 
 
 def test_old_secrets_are_understood(app: Flask, celery: Any) -> None:

@@ -10,8 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flask_celeriac.config import resolve
-from flask_celeriac.errors import ConfigError
-from flask_celeriac.message_policy import check_settings, is_deeper
+from flask_celeriac.errors import ConfigError, MessageRefusedError
+from flask_celeriac.message_policy import (
+    MessagePolicy,
+    check_settings,
+    is_deeper,
+    outside_texts,
+)
 
 TEXT = st.text(alphabet='[]{}"\\ aä')
 DEEP = st.recursive(
@@ -19,6 +24,11 @@ DEEP = st.recursive(
     lambda children: st.lists(children, max_size=3) | st.dictionaries(TEXT, children, max_size=2),
     max_leaves=30,
 )
+
+
+@pytest.fixture
+def policy() -> MessagePolicy:
+    return MessagePolicy(size=4 * 2**20, depth=200, accepted=frozenset())
 
 
 def depth_of(value: Any) -> int:
@@ -40,6 +50,26 @@ def test_depth_is_counted_without_parsing(value: Any, plain: bool) -> None:
 @given(body=st.binary())
 def test_what_is_no_json_is_counted_too(body: bytes) -> None:
     assert is_deeper(body, 3) in (True, False)
+
+
+@pytest.mark.parametrize("text", [rb"\"", rb"x\"", rb"\\", b"["])
+def test_a_text_that_never_ends_is_looked_at_once(text: bytes) -> None:
+    body = b"[" * 201 + b'"' + text * 500
+    assert outside_texts(body) == b"[" * 201
+    assert is_deeper(body, 200)
+    assert not is_deeper(body, 201)
+    # Had a text to end, that would take a million times a million steps.
+    assert not is_deeper(body + text * (2**22 // len(text)), 201)
+
+
+def test_only_json_has_a_depth(policy: MessagePolicy) -> None:
+    """In msgpack, a bracket is the number 91."""
+    numbers = b"\xdc\x01\x2c" + b"[" * 300
+    policy.check("task", numbers, "application/x-msgpack")
+    with pytest.raises(MessageRefusedError, match="nested deeper"):
+        policy.check("task", numbers, "application/json")
+    with pytest.raises(MessageRefusedError, match="takes 5,000,000 bytes"):
+        policy.check("task", b"[" * 5_000_000, "application/x-msgpack")
 
 
 def test_what_never_ends_is_deep() -> None:

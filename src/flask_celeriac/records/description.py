@@ -31,12 +31,18 @@ REVOKED = "celeriac_revoked"
 
 #: The attribute of a request that says when its task's body began, in seconds since the epoch.
 STARTED = "celeriac_started"
+#: The attribute of a request with the application context there was before its task's own.
+OUTER = "celeriac_outer"
 #: The attribute of a request that tells its run from others of its task, where the queue does not.
 RUN = "celeriac_run"
 #: The attribute of a request whose run does not count any more, as another one has begun.
 SUPERSEDED = "celeriac_superseded"
 #: The attribute of a request with what its task said of its progress, by the record's columns.
 PROGRESS = "celeriac_progress"
+#: The attribute of a request that says when its progress may be written next.
+WRITES = "celeriac_progress_writes"
+#: What a request is given here, and what no message brings.
+OF_A_RUN = frozenset((STARTED, OUTER, RUN, SUPERSEDED, PROGRESS, WRITES))
 
 #: Characters of a task's arguments that are kept with its record.
 LONGEST_ARGUMENTS = 65_536
@@ -44,6 +50,7 @@ LONGEST_ARGUMENTS = 65_536
 LONGEST_ID = 255
 LONGEST_TRACE = 64
 LONGEST_LABELS = 500
+_OURS = "celeriac_"
 _LONGEST_MESSAGE = 500
 _LONGEST_TYPE = 255
 _COLUMNS = (
@@ -103,6 +110,19 @@ def of_headers(headers: dict[str, Any]) -> dict[str, Any]:
         if len(text) <= LONGEST_LABELS:
             values["labels"] = text
     return values
+
+
+def headers_of(headers: dict[str, Any]) -> dict[str, Any]:
+    """What a request knows as its headers where its message has one that is called ``headers``.
+
+    Celery takes that for all of them. Sentry and others put theirs into it. Ours are beside it: in
+    it, nobody has signed them.
+
+    :param headers: all of the message's
+    """
+    given: dict[str, Any] = headers["headers"]
+    others = {name: given[name] for name in given if not name.startswith(_OURS)}
+    return others | {name: headers[name] for name in headers if name.startswith(_OURS)}
 
 
 def labels_in(headers: Any) -> list[str]:

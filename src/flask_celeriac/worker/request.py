@@ -9,6 +9,7 @@ from celery.exceptions import WorkerLostError
 from celery.worker import request
 
 from .. import redaction
+from ..records import description
 
 #: Celery's stubs know only a part of these.
 CeleryRequest: Any = request.Request
@@ -31,6 +32,9 @@ class Request(CeleryRequest):  # type: ignore[misc]
         if not decoded and message.content_type == "application/json":
             body, decoded = message.payload, True
         super().__init__(message, *args, body=body, decoded=decoded, **options)
+        given = self._request_dict.get("headers")
+        if given is not None and given is not message.headers:  # which they are in protocol 1
+            self._request_dict["headers"] = description.headers_of(self._request_dict)
 
     def on_failure(
         self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False

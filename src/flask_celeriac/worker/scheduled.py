@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from celery import bootsteps
 from celery.worker import control as _control
-from celery.worker.request import Request
+
+from .. import verification
+from .request import Request
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,6 +59,8 @@ def _waiting(state: Any, task_ids: Sequence[str] | None = None) -> Iterator[Any]
     if waiting is None:
         return
     for message in waiting(LIMIT, task_ids):
+        if verification.complaint(state.app, message) is not None:
+            continue
         try:
             yield Request(message, app=state.app, hostname=consumer.hostname)
         except Exception:  # noqa: BLE001, S112 - what this worker could not run, whatever it is

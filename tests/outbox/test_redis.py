@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from tests.broker.redis.own_server import OwnServer
-from tests.broker.redis.proxy import proxy
+from tests.broker.redis.proxy import Proxy
 
 from .conftest import Shop, opened
 from .test_relay import abandon, leave_behind
@@ -55,7 +55,7 @@ def test_a_server_that_takes_nothing_is_no_messages_fault(
 def test_nothing_is_published_again_at_once_whose_answer_was_lost(
     tmp_path: Path, redis_url: str
 ) -> None:
-    with proxy(redis_url) as way, shop_on(way.url, tmp_path) as shop:
+    with Proxy(redis_url) as way, shop_on(way.url, tmp_path) as shop:
         ids = leave_behind(shop, 3)
         way.lose_answers_to("LPUSH")
         turn = shop.relay.turn()

@@ -218,7 +218,7 @@ def test_a_broker_out_of_reach_is_no_messages_fault(tmp_path: Path, redis_url: s
 def test_a_result_store_out_of_reach_is_no_chords_fault(
     tmp_path: Path, redis_url: str, rabbitmq_url: str, patient: bool
 ) -> None:
-    with gate(redis_url) as door:
+    with Gate(redis_url) as door:
         settings = {
             "broker_url": rabbitmq_url,
             "result_backend": door.url,

@@ -16,7 +16,7 @@ from kombu.exceptions import OperationalError
 
 from flask_celeriac import Celeriac, sqlite
 from flask_celeriac.errors import RecordsUnavailableError
-from tests.broker.redis.proxy import proxy
+from tests.broker.redis.proxy import Proxy
 
 from .conftest import MakeApp, Worker, working
 from .gate import Gate
@@ -93,7 +93,7 @@ def test_a_connection_that_falls_silent_is_given_up(make_app: MakeApp, broker: G
 def test_many_messages_of_which_nobody_knows(
     make_app: MakeApp, redis_url: str, claims: bool, trouble: str
 ) -> None:
-    with proxy(redis_url) as way:
+    with Proxy(redis_url) as way:
         options = {"claims": claims}
         app = make_app(CELERY={"broker_url": way.url, "broker_transport_options": options})
         celeriac = Celeriac(app)

@@ -17,7 +17,7 @@ from flask_celeriac import Celeriac, operations
 from flask_celeriac.worker import reconciler
 
 from .conftest import working
-from .gate import gate
+from .gate import Gate
 from .systems import system
 
 celeriac = Celeriac()
@@ -181,7 +181,7 @@ def test_nothing_is_sent_while_nobody_knows_how_it_ended(
     redis_url: str,
 ) -> None:
     monkeypatch.setattr(reconciler, "AGE", 0.0)
-    with gate(redis_url) as door, results_in(door.url, tmp_path) as app:
+    with Gate(redis_url) as door, results_in(door.url, tmp_path) as app:
         celery = app.extensions["celery"]
         lost = double.apply_async((1,), ignore_result=True).id
         client_of(app).delete("system")

@@ -17,7 +17,7 @@ from flask_celeriac import Celeriac, lost_tasks, operations
 from flask_celeriac.errors import UnknownTaskError, UnserializableArgumentError
 from flask_celeriac.worker import reconciler
 
-from .gate import Gate, gate
+from .gate import Gate
 from .systems import system
 
 celeriac = Celeriac()
@@ -53,7 +53,7 @@ def shop(
         def behind(url: str) -> str:
             if not url.startswith(("redis", "amqp")):
                 return url
-            doors.append(stack.enter_context(gate(url)))
+            doors.append(stack.enter_context(Gate(url)))
             return doors[0].url
 
         app = stack.enter_context(system(request.param, tmp_path, celeriac, url_of=behind))

@@ -89,7 +89,11 @@ def write(page: Path, cells: list[Cell], scale: float, order: list[str]) -> None
     for cell in cells:
         made = [*row(cell), f"{scale:g}", str(cell.seed), date]
         rows[made[0], made[1]] = made
-    ordered = sorted(rows.values(), key=lambda made: order.index(made[0].split()[0]))
+
+    def place(made: list[str]) -> tuple[object, ...]:
+        return order.index(made[0].split()[0]), made[0], made[1].startswith("Celery")
+
+    ordered = sorted(rows.values(), key=place)
     lines = [[*HEAD, *RUN], ["-"] * len([*HEAD, *RUN]), *ordered]
     table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     page.write_text("\n".join([before + BEGIN, "", here, "", table, "", END + after]), "utf-8")

@@ -119,7 +119,7 @@ def test_the_lock_file_has_every_dependency() -> None:
         *project["dependency-groups"].values(),
     ]
     named = {
-        re.split(r"[^\w.-]", requirement, maxsplit=1)[0].lower()
+        re.sub(r"[-_.]+", "-", re.split(r"[^\w.-]", requirement, maxsplit=1)[0].lower())
         for requirements in lists
         for requirement in requirements
         if isinstance(requirement, str)

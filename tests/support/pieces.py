@@ -20,6 +20,10 @@ from tests.support import services
 from tests.support.processes import wait_for
 
 
+#: The same for all runs on this machine, whatever a test makes of the temporary folder.
+LOCKS = Path(tempfile.gettempdir())
+
+
 @cache
 def missing(service: services.Service) -> str | None:
     return service.missing()
@@ -55,7 +59,7 @@ def claimed(numbers: range, purpose: str) -> Iterator[int]:
 
 def claim(numbers: range, purpose: str) -> tuple[int, TextIOWrapper] | None:
     for number in numbers:
-        path = Path(tempfile.gettempdir()) / f"celeriac-tests-{purpose}-{number}.lock"
+        path = LOCKS / f"celeriac-tests-{purpose}-{number}.lock"
         lock = path.open("w")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

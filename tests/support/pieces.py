@@ -19,7 +19,6 @@ import sqlalchemy
 from tests.support import services
 from tests.support.processes import wait_for
 
-
 #: The same for all runs on this machine, whatever a test makes of the temporary folder.
 LOCKS = Path(tempfile.gettempdir())
 

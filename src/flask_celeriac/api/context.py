@@ -85,7 +85,7 @@ class Api:
 
         :raises UnknownTaskError: there is none, or it is somebody else's
         """
-        task = operations.show(self.celery, task_id)
+        task = operations.find(self.celery, task_id)
         if not self.is_theirs(task):
             # The same words as for a task that is not there: its id says nothing.
             raise UnknownTaskError

@@ -13,7 +13,7 @@ from ..records.task_record import TaskRecord, iso
 from . import outbox
 from .listing import COUNT_CAP
 from .sources import Sources, sources_of
-from .tasks import show
+from .tasks import find
 from .workers import Worker, list_workers
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def why(app: FlaskCelery, task_id: str) -> list[Reason]:
     :raises UnknownTaskError: there is no such task
     :raises RecordsDisabledError: nothing is recorded
     """
-    task = show(app, task_id)
+    task = find(app, task_id)
     if task.ended:
         return [Reason("ended", f"It does not wait: it has {task.state}.")]
     if task.state == states.RUNNING:

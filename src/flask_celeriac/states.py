@@ -68,6 +68,14 @@ _OF_CELERY: Final = {
     "IGNORED": SUCCEEDED,
 }
 
+#: How a result backend of Celery's calls an end.
+_ENDS: Final = {
+    SUCCEEDED: "SUCCESS",
+    FAILED: "FAILURE",
+    REVOKED: "REVOKED",
+    EXPIRED: "REVOKED",
+}
+
 
 def sources(state: str) -> tuple[str, ...]:
     """The states that a state may follow."""
@@ -80,3 +88,8 @@ def of_celery(status: str) -> str:
     :param status: such as ``"SUCCESS"``, or ``"PROGRESS"``, which only a running task has
     """
     return _OF_CELERY.get(status, RUNNING)
+
+
+def in_celery(state: str) -> str | None:
+    """Celery's word for the end of a task that ran or was taken back, None for other states."""
+    return _ENDS.get(state)

@@ -33,6 +33,20 @@ def quiet() -> int:
     return 1
 
 
+@celeriac.task(name="results.fail", bind=True, max_retries=1)
+def fail(self: Any) -> None:
+    raise self.retry(countdown=0, exc=ValueError("no"))
+
+
+@celeriac.task(name="results.slow", bind=True)
+def slow(self: Any) -> list[str | None]:
+    words = []
+    for word in ("PROGRESS", "PACKING"):
+        self.update_state(state=word, meta={"current": 1})
+        words.append(operations.show(self.app, self.request.id).status)
+    return words
+
+
 @pytest.fixture(params=["redis+postgresql", "embedded"])
 def app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Flask]:
     """Results are on Redis, records elsewhere."""
@@ -56,13 +70,27 @@ def test_a_result_is_read_from_its_backend(app: Flask) -> None:
     celery = app.extensions["celery"]
     with working(app):
         sent = add.delay(40, 2)
-        assert operations.wait(celery, sent.id, 60).result == 42
-        silent = operations.wait(celery, quiet.delay().id, 60)
+        assert operations.wait(celery, sent.id, 20).result == 42
+        silent = operations.wait(celery, quiet.delay().id, 20)
     assert (silent.state, silent.result) == ("succeeded", None)
     assert operations.show(celery, sent.id).result == 42
     assert [task.result for task in operations.list_tasks(celery).tasks] == [None, None]
+    assert [task.status for task in operations.list_tasks(celery).tasks] == ["SUCCESS"] * 2
     sent.forget()
     assert operations.show(celery, sent.id).result is None
+
+
+def test_a_task_has_celerys_word_for_where_it_is(app: Flask) -> None:
+    celery = app.extensions["celery"]
+    with working(app):
+        assert operations.wait(celery, slow.delay().id, 20).result == ["PROGRESS", "PACKING"]
+        failed = operations.wait(celery, fail.delay().id, 20)
+        assert (failed.state, failed.status) == ("failed", "FAILURE")
+        waiting = add.apply_async((1, 1), countdown=1000)
+        assert operations.show(celery, waiting.id).status is None
+        operations.revoke(celery, waiting.id)
+        revoked = operations.wait(celery, waiting.id, 20)
+    assert (revoked.state, revoked.status) == ("revoked", "REVOKED")
 
 
 @pytest.mark.parametrize("state", ["shut", "silent"])

@@ -375,6 +375,13 @@ def test_a_paused_queue(app: Flask, celery: Any) -> None:
     assert not operations.resume(celery, "ops")
 
 
+def test_an_empty_queue_has_no_tasks(app: Flask, celery: Any) -> None:
+    with working(app):
+        add.delay(1, 1).get(timeout=60)
+    (queue,) = [q for q in operations.list_queues(celery) if q.name == "ops"]
+    assert (queue.ready, queue.oldest) == (0, None)
+
+
 def test_many_who_pause_a_queue_at_once(celery: Any) -> None:
     with ThreadPoolExecutor(8) as pool:
         paused = list(pool.map(lambda _: operations.pause(celery, "crowd"), range(8)))

@@ -39,6 +39,8 @@ STATES: Final = (
 )
 #: Those after which no attempt is to come.
 ENDED: Final = (SUCCEEDED, FAILED, REVOKED, EXPIRED, DEAD)
+#: Words that go with "has", as the others do with "is".
+_WITH_HAS: Final = (SUCCEEDED, FAILED, EXPIRED)
 #: Those of a task that is still to run, or runs.
 OPEN: Final = (SCHEDULED, QUEUED, RUNNING, RETRYING)
 
@@ -80,6 +82,11 @@ _ENDS: Final = {
 def sources(state: str) -> tuple[str, ...]:
     """The states that a state may follow."""
     return tuple(source for source, targets in TRANSITIONS.items() if state in targets)
+
+
+def in_words(state: str) -> str:
+    """A state after "the task": ``has failed``, ``is revoked``."""
+    return f"has {state}" if state in _WITH_HAS else f"is {state}"
 
 
 def of_celery(status: str) -> str:

@@ -231,7 +231,8 @@ def revoke(app: FlaskCelery, task_id: str, *, terminate: bool = False) -> None:
     if task.state == states.RUNNING and not terminate and _has_reaped(app):
         task = find(app, task_id)
     if task.ended:
-        raise TaskStateError(f"Task {task_id} has {task.state} already: it cannot be revoked")
+        said = states.in_words(task.state)
+        raise TaskStateError(f"Task {task_id} {said} already: it cannot be revoked")
     if task.state == states.RUNNING and not terminate:
         raise TaskStateError(
             f"Task {task_id} is running: revoke it with terminate to stop it, or wait for its end"

@@ -39,6 +39,8 @@ STATES: Final = (
 )
 #: Those after which no attempt is to come.
 ENDED: Final = (SUCCEEDED, FAILED, REVOKED, EXPIRED, DEAD)
+#: Words that go with "has", as the others do with "is".
+_WITH_HAS: Final = (SUCCEEDED, FAILED, EXPIRED)
 #: Those of a task that is still to run, or runs.
 OPEN: Final = (SCHEDULED, QUEUED, RUNNING, RETRYING)
 
@@ -68,10 +70,23 @@ _OF_CELERY: Final = {
     "IGNORED": SUCCEEDED,
 }
 
+#: How a result backend of Celery's calls an end.
+_ENDS: Final = {
+    SUCCEEDED: "SUCCESS",
+    FAILED: "FAILURE",
+    REVOKED: "REVOKED",
+    EXPIRED: "REVOKED",
+}
+
 
 def sources(state: str) -> tuple[str, ...]:
     """The states that a state may follow."""
     return tuple(source for source, targets in TRANSITIONS.items() if state in targets)
+
+
+def in_words(state: str) -> str:
+    """A state after "the task": ``has failed``, ``is revoked``."""
+    return f"has {state}" if state in _WITH_HAS else f"is {state}"
 
 
 def of_celery(status: str) -> str:
@@ -80,3 +95,8 @@ def of_celery(status: str) -> str:
     :param status: such as ``"SUCCESS"``, or ``"PROGRESS"``, which only a running task has
     """
     return _OF_CELERY.get(status, RUNNING)
+
+
+def in_celery(state: str) -> str | None:
+    """Celery's word for the end of a task that ran or was taken back, None for other states."""
+    return _ENDS.get(state)

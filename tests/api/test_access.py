@@ -120,11 +120,12 @@ def test_everybody_sees_and_changes_their_own_tasks_only(make: Make) -> None:
     assert [task["id"] for task in api.get("/tasks")["tasks"]] == [bobs]
     assert api.get("/tasks/count") == {"count": 1, "capped": False}
     for method, path in [
-        ("GET", ""), ("GET", "/attempts"), ("GET", "/why"), ("POST", "/revoke"),
-        ("POST", "/retry"), ("DELETE", ""),
+        ("GET", ""), ("GET", "?wait=1"), ("GET", "/attempts"), ("GET", "/why"), ("GET", "/events"),
+        ("POST", "/revoke"), ("POST", "/retry"), ("DELETE", ""),
     ]:  # fmt: skip
         theirs, nobodys = (api(method, f"/tasks/{task}{path}") for task in (anns, "nothing"))
         assert theirs.status_code == nobodys.status_code == 404
+        assert theirs.json == nobodys.json  # which does not tell one from the other
     body = {"filter": {"name": "api.idle"}, "expected": 2}
     assert api("POST", "/tasks/revoke", body).status_code == 409
     body["expected"] = 1

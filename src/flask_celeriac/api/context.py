@@ -85,9 +85,12 @@ class Api:
 
         :raises UnknownTaskError: there is none, or it is somebody else's
         """
-        task = operations.show(self.celery, task_id)
-        if not self.is_theirs(task):
-            # The same words as for a task that is not there: its id says nothing.
+        try:
+            task = operations.find(self.celery, task_id)
+        except UnknownTaskError:
+            task = None
+        # The same words for both, so that nobody learns which tasks others have.
+        if task is None or not self.is_theirs(task):
             raise UnknownTaskError
         return task
 

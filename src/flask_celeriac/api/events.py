@@ -13,11 +13,14 @@ from werkzeug.exceptions import ServiceUnavailable
 
 from .. import fork_gate, operations
 from ..operations.watching import as_text, watcher_of
+from ..records.task_record import as_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ..celery_app import FlaskCelery
+    from ..operations.watching import Change
+    from ..records.task_record import TaskRecord
     from .context import Api
 
 _HEADERS = {
@@ -66,7 +69,7 @@ def events_response(
 
     .. versionadded:: 0.1
     """
-    operations.show(celery_app, task_id)
+    operations.find(celery_app, task_id)
     _streams.begin(limits)
     last = flask.request.headers.get("Last-Event-ID")
     response = flask.Response(stream(celery_app, task_id, last, limits), headers=_HEADERS)
@@ -96,11 +99,16 @@ def stream(
                 continue
             task = change.task
             if task is not None and change.version != last_event_id:
-                yield _event("task", change.version, change.text)
+                yield _event("task", change.version, _text(celery_app, change, task))
             if task is None or task.ended:
                 state = as_text({"state": task.state if task else None})
                 yield _event("end", change.version, state)
                 return
+
+
+def _text(celery_app: FlaskCelery, change: Change, task: TaskRecord) -> str:
+    told = operations.with_result(celery_app, task) if task.ended else task
+    return change.text if told is task else as_text(as_json(told))
 
 
 def _event(kind: str, version: str, text: str) -> str:

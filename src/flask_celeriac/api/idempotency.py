@@ -102,7 +102,7 @@ def _taken(api: Api, scope: str, key: str, since: float, **values: Any) -> Claim
 
 def _is_known(api: Api, task_id: str) -> bool:
     try:
-        operations.show(api.celery, task_id)
+        operations.find(api.celery, task_id)
     except UnknownTaskError:
         return False
     return True

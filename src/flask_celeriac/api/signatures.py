@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from ..celery_app import FlaskCelery
 
-_PLAIN = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 _known: WeakKeyDictionary[Task[..., Any], Signature] = WeakKeyDictionary()
 
 
@@ -39,11 +38,13 @@ class Signature:
     :param adapter: validates a JSON object or array of arguments, and gives ``(args, kwargs)``
     :param parameters: the names, in order
     :param by_name: whether all of them can be given by name
+    :param rest: whether there may be more by position, ``*args``
     """
 
     adapter: TypeAdapter[Any]
     parameters: tuple[str, ...]
     by_name: bool
+    rest: bool
 
     def schema(self, ref_template: str = DEFAULT_REF_TEMPLATE) -> dict[str, Any]:
         """The JSON Schema of the arguments: an object, or an array where names do not do."""
@@ -104,8 +105,10 @@ def _signature(task: Task[..., Any]) -> Signature:
             " Use types that pydantic knows, imported where the module runs, or drop http=True."
         ) from error
     parameters = signature.parameters
-    by_name = all(p.kind in (*_PLAIN, p.VAR_KEYWORD) for p in parameters.values())
-    return Signature(adapter, tuple(_positional(signature)), by_name)
+    kinds = {parameter.kind for parameter in parameters.values()}
+    by_name = inspect.Parameter.POSITIONAL_ONLY not in kinds
+    rest = inspect.Parameter.VAR_POSITIONAL in kinds
+    return Signature(adapter, tuple(_positional(signature)), by_name, rest)
 
 
 def _positional(signature: inspect.Signature) -> list[str]:
@@ -162,9 +165,11 @@ def _together(
     signature: Signature, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> dict[str, Any] | list[Any]:
     """Positional arguments and those by name in one."""
-    if not signature.by_name:
+    known = len(signature.parameters)
+    if not signature.by_name or (signature.rest and (not kwargs or len(args) > known)):
         if kwargs:
-            place = ("/kwargs", "Give these in args")
+            remedy = f"Give at most {known} in args, or these there, too"
+            place = ("/kwargs", remedy if signature.by_name else "Give these in args")
             raise Problem(
                 "invalid-body", "This task takes its arguments by position.", places=[place]
             )

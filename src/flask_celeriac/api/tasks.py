@@ -43,6 +43,8 @@ def show(api: Api, task_id: str, query: Waiting) -> Answer:
     task = api.task(task_id)
     if query.wait and not task.ended:
         task = operations.wait(api.celery, task_id, min(query.wait, starting.LONGEST_WAIT))
+    else:
+        task = operations.with_result(api.celery, task)
     return Answer(as_json(task))
 
 

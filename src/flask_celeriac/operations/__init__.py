@@ -8,9 +8,11 @@ from .listing import Count, Page, count, list_tasks
 from .outbox import DeadMessage, discard_dead, list_dead, retry_dead
 from .pruning import count_prunable, prune, prune_marks
 from .queues import Queue, list_queues, pause, resume
+from .results import with_result
 from .tasks import (
     attempts,
     discard,
+    find,
     is_unknown,
     retry,
     revoke,
@@ -42,6 +44,7 @@ __all__ = [
     "count_prunable",
     "discard",
     "discard_dead",
+    "find",
     "is_unknown",
     "list_dead",
     "list_queues",
@@ -60,5 +63,6 @@ __all__ = [
     "start",
     "wait",
     "why",
+    "with_result",
     "workflow",
 ]

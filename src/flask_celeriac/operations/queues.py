@@ -8,6 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from kombu.exceptions import ChannelError
+
+from .. import brokers
 from ..broker import task_queries as queue_queries
 from ..records import task_queries
 from .listing import COUNT_CAP
@@ -49,12 +52,13 @@ def list_queues(app: FlaskCelery) -> list[Queue]:
     :raises RecordsDisabledError: nothing is recorded
     """
     sources = sources_of(app)
-    found = _embedded(sources.queue) if sources.queue is not None else _elsewhere(app, sources)
     with sources.engine.connect() as connection:
         paused = task_queries.paused(connection)
-    empty = 0 if sources.queue is not None else None
-    for name in {*_configured(app), *paused} - set(found):
-        found[name] = Queue(name, empty, empty, empty)
+    if sources.queue is not None:
+        empty = {name: Queue(name, 0, 0, 0) for name in {*_configured(app), *paused}}
+        found = empty | _embedded(sources.queue)
+    else:
+        found = _elsewhere(app, sources, paused)
     return [replace(queue, paused_since=paused.get(name)) for name, queue in sorted(found.items())]
 
 
@@ -79,11 +83,11 @@ def _embedded(file: sqlite.File) -> dict[str, Queue]:
     return found
 
 
-def _elsewhere(app: FlaskCelery, sources: Sources) -> dict[str, Queue]:
-    """The queues of another broker that are configured, or that recorded tasks wait in."""
+def _elsewhere(app: FlaskCelery, sources: Sources, paused: Iterable[str]) -> dict[str, Queue]:
+    """The queues of another broker: configured, paused, or what recorded tasks wait in."""
     with sources.engine.connect() as connection:
         oldest = task_queries.oldest_waiting(connection)
-    names = {*oldest, *_configured(app)}
+    names = {*oldest, *_configured(app), *paused}
     sizes = _sizes(app, names)
     return {name: Queue(name, sizes[name], oldest=_since(oldest.get(name))) for name in names}
 
@@ -100,19 +104,23 @@ def _configured(app: FlaskCelery) -> set[str]:
 def _sizes(app: FlaskCelery, names: Iterable[str]) -> dict[str, int | None]:
     """How many messages queues of another broker have, None where it does not say."""
     sizes: dict[str, int | None] = dict.fromkeys(names)
+    # Redis has no empty lists.
+    missing = 0 if brokers.kind_of(app.conf) == "redis" else None
     try:
         with app.connection_for_read() as connection:
             for name in sizes:
-                sizes[name] = _size(connection, name)
+                sizes[name] = _size(connection, name, missing)
     except Exception as error:  # noqa: BLE001 - the other figures stay true
         logger.warning("The broker does not say how long its queues are: %s", error)
     return sizes
 
 
-def _size(connection: Any, name: str) -> int | None:
+def _size(connection: Any, name: str, missing: int | None) -> int | None:
     try:
         with connection.channel() as channel:  # a new one: RabbitMQ closes it where there is none
             return int(channel.queue_declare(queue=name, passive=True).message_count)
+    except ChannelError:
+        return missing
     except connection.channel_errors:
         return None
 

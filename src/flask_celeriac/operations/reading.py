@@ -34,6 +34,10 @@ def of_row(app: FlaskCelery, row: Any) -> TaskRecord:
     values = {name: getattr(row, name) for name in _SAME}
     args, kwargs = shown(app, row.name, row.arguments)
     labels = tuple(json.loads(row.labels)) if row.labels else ()
+    word = states.in_celery(row.state)
+    # Our own backend writes it. Elsewhere it may still say that an attempt was to be repeated.
+    if word is not None and row.status != word and app.recorder.writes_ends:
+        values["status"] = word
     return TaskRecord(id=row.task_id, args=args, kwargs=kwargs, labels=labels, **values)
 
 

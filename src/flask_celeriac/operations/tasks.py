@@ -15,6 +15,7 @@ from ..records import description, gate_queries, task_queries
 from ..records.task_record import Attempt, TaskRecord
 from . import outbox, reading
 from .listing import LARGEST_PAGE
+from .results import with_result
 from .sources import Sources, embedded_store, sources_of
 
 if TYPE_CHECKING:
@@ -26,22 +27,27 @@ if TYPE_CHECKING:
 
 
 def show(app: FlaskCelery, task_id: str) -> TaskRecord:
-    """Everything that is known of a task.
+    """Everything that is known of a task, also by another result backend than ours.
 
     :raises UnknownTaskError: nothing is
     :raises RecordsDisabledError: nothing is recorded
     """
-    found = _show(app, task_id)
+    return with_result(app, find(app, task_id))
+
+
+def find(app: FlaskCelery, task_id: str) -> TaskRecord:
+    """What is recorded of a task, as of :func:`show`."""
+    found = _find(app, task_id)
     if found is None and app.on_commit is not None:
         row = outbox.find(app, task_id)
         # It may have been published between the two.
-        found = _show(app, task_id) if row is None else outbox.as_task(app, row)
+        found = _find(app, task_id) if row is None else outbox.as_task(app, row)
     if found is None:
         raise UnknownTaskError(f"There is no task {task_id!r}: {_WHY_UNKNOWN}")
     return found
 
 
-def _show(app: FlaskCelery, task_id: str) -> TaskRecord | None:
+def _find(app: FlaskCelery, task_id: str) -> TaskRecord | None:
     sources = sources_of(app)
     message = None
     # In this order: a task is recorded before it leaves the queue.
@@ -170,7 +176,7 @@ def retry(
     :raises TaskStateError: it has not ended, its arguments are not kept and none are given, or it
         does not take them
     """
-    task = show(app, task_id)
+    task = find(app, task_id)
     if not task.ended:
         raise TaskStateError(
             f"Task {task_id} is {task.state}: only a task that has ended can be sent again"
@@ -221,11 +227,12 @@ def revoke(app: FlaskCelery, task_id: str, *, terminate: bool = False) -> None:
     :raises UnknownTaskError: there is no such task
     :raises TaskStateError: it has ended, or it runs and is not to be stopped
     """
-    task = show(app, task_id)
+    task = find(app, task_id)
     if task.state == states.RUNNING and not terminate and _has_reaped(app):
-        task = show(app, task_id)
+        task = find(app, task_id)
     if task.ended:
-        raise TaskStateError(f"Task {task_id} has {task.state} already: it cannot be revoked")
+        said = states.in_words(task.state)
+        raise TaskStateError(f"Task {task_id} {said} already: it cannot be revoked")
     if task.state == states.RUNNING and not terminate:
         raise TaskStateError(
             f"Task {task_id} is running: revoke it with terminate to stop it, or wait for its end"
@@ -251,7 +258,7 @@ def discard(app: FlaskCelery, task_id: str) -> None:
     with sources_of(app).engine.begin() as connection:
         gone = task_queries.delete_task(connection, task_id)
     if not gone:
-        task = show(app, task_id)
+        task = find(app, task_id)
         raise TaskStateError(f"Task {task_id} is {task.state}: revoke it before it is discarded")
 
 

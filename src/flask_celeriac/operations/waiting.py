@@ -7,6 +7,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from . import tasks
+from .results import with_result
 from .sources import sources_of
 from .watching import watcher_of
 
@@ -25,7 +26,11 @@ def wait(app: FlaskCelery, task_id: str, timeout: float) -> TaskRecord:
     :param timeout: seconds
     :raises UnknownTaskError: there is no such task
     """
-    task = tasks.show(app, task_id)
+    return with_result(app, _wait(app, task_id, timeout))
+
+
+def _wait(app: FlaskCelery, task_id: str, timeout: float) -> TaskRecord:
+    task = tasks.find(app, task_id)
     if task.ended or timeout <= 0:
         return task
     end = time.monotonic() + timeout
@@ -40,7 +45,7 @@ def wait(app: FlaskCelery, task_id: str, timeout: float) -> TaskRecord:
                 return recorded
             left = end - time.monotonic()
             if left <= 0:
-                return tasks.show(app, task_id)
+                return tasks.find(app, task_id)
             bell.wait(min(left, LOOK))
 
 
@@ -57,7 +62,7 @@ def _watched(app: FlaskCelery, task: TaskRecord, end: float) -> TaskRecord:
         while not task.ended and (left := end - time.monotonic()) > 0:
             change = watch.change(left)
             if change is not None and change.task is None:
-                return tasks.show(app, task.id)  # which says that it is gone
+                return tasks.find(app, task.id)  # which says that it is gone
             if change is not None and change.task is not None:
                 task = change.task
     return task

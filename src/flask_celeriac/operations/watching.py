@@ -21,7 +21,7 @@ from ..errors import UnknownTaskError
 from ..records import task_queries
 from ..records.task_record import as_json
 from .sources import sources_of
-from .tasks import show
+from .tasks import find
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -200,7 +200,7 @@ def _version(queued: str | None, recorded: tuple[str, float] | None) -> str:
 
 def _read(app: FlaskCelery, task_id: str) -> TaskRecord | None:
     try:
-        return show(app, task_id)
+        return find(app, task_id)
     except UnknownTaskError:
         return None
 

@@ -13,7 +13,7 @@ from ..records.task_record import TaskRecord, iso
 from . import outbox
 from .listing import COUNT_CAP
 from .sources import Sources, sources_of
-from .tasks import show
+from .tasks import find
 from .workers import Worker, list_workers
 
 if TYPE_CHECKING:
@@ -39,9 +39,9 @@ def why(app: FlaskCelery, task_id: str) -> list[Reason]:
     :raises UnknownTaskError: there is no such task
     :raises RecordsDisabledError: nothing is recorded
     """
-    task = show(app, task_id)
+    task = find(app, task_id)
     if task.ended:
-        return [Reason("ended", f"It does not wait: it has {task.state}.")]
+        return [Reason("ended", f"It does not wait: it {states.in_words(task.state)}.")]
     if task.state == states.RUNNING:
         return [Reason("running", f"It does not wait: {task.worker or 'a worker'} runs it.")]
     sources = sources_of(app)
@@ -151,7 +151,8 @@ def _others(sources: Sources, task: TaskRecord, *, alone: bool) -> list[Reason]:
         number = queue_queries.ahead_of(db, message, COUNT_CAP)
     if number:
         some = f"{number:,}" + (" or more" if number == COUNT_CAP else "")
-        return [Reason("ahead", f"{some} tasks are ahead of it in the queue {task.queue!r}.")]
+        tasks = "1 task is" if number == 1 else f"{some} tasks are"
+        return [Reason("ahead", f"{tasks} ahead of it in the queue {task.queue!r}.")]
     return [_NEXT] if alone else []
 
 

@@ -47,6 +47,11 @@ def quiet(password: str) -> None:
     pass
 
 
+@celeriac.task(name="ops.noted", redact=("card",), ignore_result=True)
+def noted(word: str, *, card: str = "", password: str = "") -> None:
+    pass
+
+
 @celeriac.task(name="ops.fail")
 def fail(number: int) -> None:
     raise ValueError(f"no {number}")
@@ -267,7 +272,7 @@ def test_a_workflow(app: Flask, celery: Any) -> None:
 def test_text_is_found_as_it_was_given(app: Flask, celery: Any) -> None:
     """Although it is kept as it travels, in JSON."""
     words = ["M\u00fcller", 'say "so"', "50%_\\", "\U0001f600"]
-    ids = [quiet.delay(word).id for word in words]
+    ids = [noted.delay(word).id for word in words]
 
     def found() -> list[list[str]]:
         asked = [*words, "m\u00dcLLER"]
@@ -280,6 +285,36 @@ def test_text_is_found_as_it_was_given(app: Flask, celery: Any) -> None:
             in_state(celery, task_id, "succeeded")
     assert found() == expected
     assert everything(celery, text="so_") == []
+
+
+def test_a_text_that_is_not_shown_is_not_found(
+    app: Flask, celery: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor can it be guessed by where a page ends, or by what a count says."""
+    monkeypatch.setattr("flask_celeriac.records.task_queries.BATCH", 2)
+    words = [f"postgres://me:hunter2@there/{number}" for number in range(5)]
+    ids = [noted.delay(word, card="hunter3", password="hunter4").id for word in words]
+
+    def look() -> None:
+        for text in ("hunter2", "hunter3", "hunter4", "unter"):
+            chosen = Filter(text=text)
+            page = operations.list_tasks(celery, chosen, limit=1)
+            assert (page.tasks, page.next, page.searched_all) == ([], None, True)
+            counted = operations.count(celery, chosen)
+            assert counted == operations.count_all(celery, chosen) == operations.Count(0, False)
+            with pytest.raises(CountChangedError, match="0 tasks, not 5"):
+                operations.apply_to_many(celery, "discard", chosen, expected=5)
+        for text, found in (("POSTGRES://", ids), ("there/3", ids[3:4]), ("card", ids)):
+            assert [task.id for task in everything(celery, text=text)] == [*reversed(found)]
+            assert operations.count(celery, Filter(text=text)).number == len(found)
+
+    look()
+    with working(app):
+        for task_id in ids:
+            in_state(celery, task_id, "succeeded")
+    look()
+    chosen = Filter(text="@there/")
+    assert operations.apply_to_many(celery, "discard", chosen, expected=5).done == 5
 
 
 def test_long_arguments_are_not_kept(celery: Any) -> None:

@@ -1,12 +1,13 @@
 """The SQL of lists, counts and removals of records. No function commits.
 
 A list is read newest first along one index. Conditions that no index serves are tried on a stated
-number of rows, so that no request reads a whole table: a page says when it stopped there.
+number of rows, so that no request reads a whole table: a page says when it stopped there. What no
+database knows, such as what is shown of arguments, the caller decides row by row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from json import dumps
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -31,10 +32,14 @@ from ..tables import attempt, audit, dead_letter, idempotency, pause, record
 if TYPE_CHECKING:
     from .task_record import Attempt, Filter
 
+    Shows = Callable[[Row[Any]], bool] | None
+
 #: Rows that conditions without an index are tried on, for one page.
 SCAN = 5_000
 #: And for a count.
 COUNT_SCAN = 5_000
+#: Rows that are fetched at a time where each is looked at.
+BATCH = 500
 #: Tasks that wait, among which the first of each queue is looked for.
 OLDEST = 2_000
 
@@ -102,8 +107,13 @@ class _Part(NamedTuple):
     along: str | None
 
 
-def list_tasks(connection: Connection, chosen: Filter, after: Place | None, limit: int) -> Rows:
-    """The newest records that are chosen, up to ``limit``, without their long texts."""
+def list_tasks(
+    connection: Connection, chosen: Filter, after: Place | None, limit: int, shows: Shows = None
+) -> Rows:
+    """The newest records that are chosen, up to ``limit``, without their long texts.
+
+    :param shows: what is asked of each that was found, too; None for nothing
+    """
     parts, rest = _conditions(chosen, after)
     scan = SCAN // len(parts) if rest else limit
     if after is not None and after.task_id:  # it is there still, and is not shown again
@@ -113,12 +123,7 @@ def list_tasks(connection: Connection, chosen: Filter, after: Place | None, limi
     reached: Place | None = None
     for part in parts:
         edge = _edge(connection, part, scan)
-        rows = connection.execute(
-            _along(part, _LISTED, edge)
-            .where(*rest)
-            .order_by(record.c.created.desc(), record.c.task_id.desc())
-            .limit(limit)
-        ).all()
+        rows = _newest(connection, _along(part, _LISTED, edge).where(*rest), limit, shows)
         found += rows
         if edge is not None and len(rows) < limit:
             reached = max(reached or Place(edge, ""), Place(edge, ""))
@@ -129,11 +134,34 @@ def list_tasks(connection: Connection, chosen: Filter, after: Place | None, limi
     return Rows(found[:limit], reached if len(found) < limit else None)
 
 
-def count_tasks(connection: Connection, chosen: Filter, cap: int) -> tuple[int, bool]:
+def _newest(
+    connection: Connection, statement: Select[Any], limit: int, shows: Shows
+) -> list[Row[Any]]:
+    """The first of some records that are shown so."""
+    c = record.c
+    statement = statement.order_by(c.created.desc(), c.task_id.desc())
+    if shows is None:
+        return list(connection.execute(statement.limit(limit)).all())
+    found: list[Row[Any]] = []
+    following = statement.limit(BATCH)
+    while True:
+        rows = connection.execute(following).all()
+        found += filter(shows, rows)
+        if len(found) >= limit or len(rows) < BATCH:
+            return found[:limit]
+        at, task_id = rows[-1].created, rows[-1].task_id
+        place = and_(c.created <= at, or_(c.created < at, c.task_id < task_id))
+        following = statement.where(place).limit(BATCH)
+
+
+def count_tasks(
+    connection: Connection, chosen: Filter, cap: int, shows: Shows = None
+) -> tuple[int, bool]:
     """How many records are chosen, counting no further than one beyond ``cap``.
 
     Where conditions have no index, of the newest :data:`COUNT_SCAN` records.
 
+    :param shows: as :func:`list_tasks` takes it
     :return: the number, and whether all records were looked at, as far as it was counted
     """
     parts, rest = _conditions(chosen, None)
@@ -141,10 +169,14 @@ def count_tasks(connection: Connection, chosen: Filter, cap: int) -> tuple[int, 
     for part in parts:
         edge = _edge(connection, part, COUNT_SCAN // len(parts)) if rest else None
         all_of_them = all_of_them and edge is None
-        limited = _along(part, [record.c.id], edge).where(*rest).limit(cap + 1 - number)
-        number += connection.execute(
-            select(func.count()).select_from(limited.subquery())
-        ).scalar_one()
+        left = cap + 1 - number
+        if shows is not None:
+            each = _along(part, _LISTED, edge).where(*rest)
+            number += len(_newest(connection, each, left, shows))
+        else:
+            limited = _along(part, [record.c.id], edge).where(*rest).limit(left)
+            counted = select(func.count()).select_from(limited.subquery())
+            number += connection.execute(counted).scalar_one()
         if number > cap:
             break
     return number, all_of_them

@@ -112,7 +112,7 @@ class Filter:
     :param error: the fingerprint of its error
     :param label: one of its labels
     :param root: its id, or its workflow's
-    :param text: in its arguments, its name or its error, upper case or lower
+    :param text: in its arguments as they are shown, its name or its error, upper case or lower
     :param created_after: seconds since the epoch, inclusive
     :param created_before: exclusive
     """

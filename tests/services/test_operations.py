@@ -27,6 +27,7 @@ from flask_celeriac.errors import (
 from flask_celeriac.operations.sources import sources_of
 from flask_celeriac.records import description, write_queries
 from flask_celeriac.records.task_record import Filter, TaskRecord
+from flask_celeriac.worker import lost
 from tests.services.conftest import working
 from tests.support import pieces, services
 from tests.support.processes import wait_for
@@ -245,8 +246,13 @@ def test_attempts_that_were_cut_off_are_among_them(app: Flask, celery: Any) -> N
     assert operations.attempts(celery, task_id)[0].error_message == "Its process died."
 
 
-# RabbitMQ says by itself that a message comes again.
-@pytest.mark.parametrize("app", SYSTEMS[2:], ids=["rabbitmq"], indirect=True)
+#: Brokers that say by themselves that a message comes again.
+TELLING = pytest.mark.parametrize(
+    "app", [SYSTEMS[0], SYSTEMS[2]], ids=["embedded", "rabbitmq"], indirect=True
+)
+
+
+@TELLING
 def test_a_message_that_comes_again_while_a_worker_is_at_it(app: Flask, celery: Any) -> None:
     task_id = add.delay(1, 1).id
     with celery.connection_for_read() as connection, connection.channel() as channel:
@@ -256,8 +262,25 @@ def test_a_message_that_comes_again_while_a_worker_is_at_it(app: Flask, celery: 
         assert write_queries.write(connection, values)
     with working(app):
         in_state(celery, task_id, "succeeded")
-    (lost,) = operations.attempts(celery, task_id)
-    assert (lost.number, lost.state, lost.worker) == (1, "lost", "celery@gone")
+    (cut_off,) = operations.attempts(celery, task_id)
+    assert (cut_off.number, cut_off.state, cut_off.worker) == (1, "lost", "celery@gone")
+
+
+@TELLING
+def test_a_run_that_was_stopped_is_not_lost(app: Flask, celery: Any) -> None:
+    task_id = add.delay(1, 1).id
+    with celery.connection_for_read() as connection, connection.channel() as channel:
+        assert channel.basic_get("ops", no_ack=False)
+    values = {"task_id": task_id, "state": "running", "worker": "celery@left", "updated": 1.0}
+    with sources_of(celery).engine.begin() as connection:
+        assert write_queries.write(connection, values)
+    if celery.recorder.is_needed:
+        celery.recorder.given_back(task_id)
+    lost.stopped(celery, task_id)
+    assert operations.show(celery, task_id).state == "queued"
+    with working(app):
+        in_state(celery, task_id, "succeeded")
+    assert operations.attempts(celery, task_id) == []
 
 
 def test_a_workflow(app: Flask, celery: Any) -> None:

@@ -274,7 +274,8 @@ def add_lost_attempt(connection: Connection, task_id: str, number: int, *, certa
     :param certain: it was; if not, it was if the record says that a worker is at it
     """
     c = record.c
-    running = select(c.worker, c.started).where(c.task_id == task_id, c.state == states.RUNNING)
+    at_it = (c.state == states.RUNNING, c.worker.is_not(None))
+    running = select(c.worker, c.started).where(c.task_id == task_id, *at_it)
     row = connection.execute(running).first()
     if row is None and not certain:
         return

@@ -478,6 +478,18 @@ def test_why_a_task_waits_while_a_worker_is_there(app: Flask, celery: Any) -> No
         connection.default_channel.queue_purge("nowhere")
 
 
+def test_why_a_task_waits_for_the_rate_of_a_worker_that_has_it(app: Flask, celery: Any) -> None:
+    with working(app, "threads", concurrency=1):
+        first, second = limited.delay().id, limited.delay().id
+        in_state(celery, first, "succeeded")
+        if celery.conf.broker_url.startswith("celeriac"):  # which only knows that it was taken
+            in_state(celery, second, "running")
+        codes = {reason.code for reason in operations.why(celery, second)}
+        assert "rate_limit" in codes
+        assert "running" not in codes
+        operations.revoke(celery, second)
+
+
 def test_many_are_sent_again(app: Flask, celery: Any) -> None:
     sent = {fail.delay(number).id for number in range(3)}
     began = time.time()

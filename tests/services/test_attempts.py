@@ -193,4 +193,4 @@ def test_a_run_whose_whole_worker_was_killed_is_in_the_history(
         lambda: (shown := run("import shop; shop.show()")).startswith("succeeded") and shown,
         "it does not run again",
     )
-    assert said.strip() == "succeeded 1 second@here [('lost', 'first@here')]"
+    assert said.strip() == "succeeded 2 second@here [('lost', 'first@here')]"

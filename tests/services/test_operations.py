@@ -239,7 +239,8 @@ def test_attempts_that_were_cut_off_are_among_them(app: Flask, celery: Any) -> N
     task_id = again.apply_async(headers={"celeriac_crashes": 1}).id
     with working(app):
         failed = in_state(celery, task_id, "failed")
-    assert failed.attempts == 2
+    assert failed.attempts == 3
+    assert {task.attempts for task in everything(celery)} == {3}
     history = [(each.number, each.state) for each in operations.attempts(celery, task_id)]
     # What is repeated is another message, which was not cut off.
     assert history == [(1, "lost"), (2, "retrying")]
@@ -261,7 +262,7 @@ def test_a_message_that_comes_again_while_a_worker_is_at_it(app: Flask, celery: 
     with sources_of(celery).engine.begin() as connection:
         assert write_queries.write(connection, values)
     with working(app):
-        in_state(celery, task_id, "succeeded")
+        assert in_state(celery, task_id, "succeeded").attempts == 2
     (cut_off,) = operations.attempts(celery, task_id)
     assert (cut_off.number, cut_off.state, cut_off.worker) == (1, "lost", "celery@gone")
 

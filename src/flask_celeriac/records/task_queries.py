@@ -1,8 +1,7 @@
 """The SQL of lists, counts and removals of records. No function commits.
 
 A list is read newest first along one index. Conditions that no index serves are tried on a stated
-number of rows, so that no request reads a whole table: a page says when it stopped there. What no
-database knows, such as what is shown of arguments, the caller decides row by row.
+number of rows, so that no request reads a whole table: a page says when it stopped there.
 """
 
 from __future__ import annotations
@@ -50,6 +49,10 @@ LOST = "lost"
 #: What a list shows; the long texts are for a single task.
 _LONG = {"result", "traceback", "children", "details"}
 _LISTED = [column for column in record.c if column.name not in _LONG]
+_CUT_OFF = (attempt.c.task_id == record.c.task_id, attempt.c.state == LOST)
+_RUNS_LOST = select(func.count()).where(*_CUT_OFF).correlate(record).scalar_subquery().label("lost")
+_SHOWN: list[ColumnElement[Any]] = [*_LISTED, _RUNS_LOST]
+_WHOLE: list[ColumnElement[Any]] = [*record.c, _RUNS_LOST]
 
 
 class Place(NamedTuple):
@@ -75,7 +78,7 @@ class Rows(NamedTuple):
 
 def find_task(connection: Connection, task_id: str) -> Row[Any] | None:
     """The whole record of a task."""
-    return connection.execute(select(*record.c).where(record.c.task_id == task_id)).first()
+    return connection.execute(select(*_WHOLE).where(record.c.task_id == task_id)).first()
 
 
 def find_tasks(connection: Connection, ids: Iterable[str]) -> dict[str, Row[Any]]:
@@ -83,17 +86,15 @@ def find_tasks(connection: Connection, ids: Iterable[str]) -> dict[str, Row[Any]
     wanted = list(ids)
     if not wanted:
         return {}
-    rows = connection.execute(select(*_LISTED).where(record.c.task_id.in_(wanted)))
+    rows = connection.execute(select(*_SHOWN).where(record.c.task_id.in_(wanted)))
     return {row.task_id: row for row in rows}
 
 
 def versions(connection: Connection, ids: Iterable[str]) -> dict[str, tuple[str, float]]:
     """What tells whether the records of some tasks have changed: state, time of the last write."""
     wanted = record.c.task_id.in_(list(ids))
-    rows = connection.execute(
-        select(record.c.task_id, record.c.state, record.c.updated).where(wanted)
-    )
-    return {row.task_id: (row.state, row.updated) for row in rows}
+    these = select(record.c.task_id, record.c.state, record.c.updated).where(wanted)
+    return {row.task_id: (row.state, row.updated) for row in connection.execute(these)}
 
 
 class _Part(NamedTuple):
@@ -123,7 +124,7 @@ def list_tasks(
     reached: Place | None = None
     for part in parts:
         edge = _edge(connection, part, scan)
-        rows = _newest(connection, _along(part, _LISTED, edge).where(*rest), limit, shows)
+        rows = _newest(connection, _along(part, _SHOWN, edge).where(*rest), limit, shows)
         found += rows
         if edge is not None and len(rows) < limit:
             reached = max(reached or Place(edge, ""), Place(edge, ""))
@@ -297,7 +298,7 @@ def _lost(connection: Connection, task_id: str) -> int:
 
 def tasks_of_workflow(connection: Connection, root_id: str, limit: int) -> list[Row[Any]]:
     """The tasks of a workflow but for its first, the oldest first."""
-    members = select(*_LISTED).where(record.c.root_id == root_id)
+    members = select(*_SHOWN).where(record.c.root_id == root_id)
     return list(connection.execute(members.order_by(record.c.created).limit(limit)).all())
 
 

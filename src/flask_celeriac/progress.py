@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import celery
 
 from . import patience, states
-from .records.description import PROGRESS, WRITES, of_request, storable
+from .records.description import PROGRESS, of_request, storable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -42,9 +42,18 @@ def progress(current: float, total: float | None = None, message: str | None = N
 
     .. versionadded:: 0.1
     """
-    run = _running()
-    if run is not None:
-        run.say(_columns(current, total, message))
+    current_task: Any = celery.current_task
+    task = current_task._get_current_object()
+    request = None if task is None else task.request_stack.top
+    if request is None:
+        return
+    said = request.__dict__.get(PROGRESS)
+    if said is None:
+        run = _running_of(task)
+        if run is not None:
+            run.say(current, total, message)
+    elif said.note(current, total, message):
+        Run(task, request).flush()
 
 
 def track(
@@ -64,36 +73,82 @@ def track(
         return
     if total is None:
         total = _length(iterable)
-    run.say(_columns(0, total, message))
+    run.say(0, total, message)
     for number, item in enumerate(iterable, start=1):
         yield item
-        run.say({"progress_current": float(number)})
+        run.say(number)
     run.flush()
 
 
+class Said:
+    """What a run of a task said of its progress last, and when that may be written next.
+
+    Cheap to note, as tasks say it in their innermost loops; it is made columns of when it is
+    written.
+    """
+
+    __slots__ = ("current", "due", "message", "pending", "total")
+
+    def __init__(self) -> None:
+        self.current: float | None = None
+        self.total: float | None = None
+        self.message: str | None = None
+        self.due = -math.inf
+        self.pending = False
+
+    def note(self, current: float, total: float | None = None, message: str | None = None) -> bool:
+        """Note what a task says; whether it is time to write it.
+
+        :raises ValueError: a number is not finite
+        """
+        current = float(current)
+        if not math.isfinite(current):
+            raise ValueError(f"progress is told in finite numbers, not {current}")
+        if total is not None:
+            total = float(total)
+            if not math.isfinite(total):
+                raise ValueError(f"progress is told in finite numbers, not {total}")
+            self.total = total
+        if message is not None:
+            self.message = str(message)
+        self.current = current
+        self.pending = True
+        return time.monotonic() >= self.due
+
+    def columns(self) -> dict[str, Any]:
+        """The columns of the record that it is about."""
+        columns: dict[str, Any] = {}
+        if self.current is not None:
+            columns["progress_current"] = self.current
+        if self.total is not None:
+            columns["progress_total"] = self.total
+        if self.message is not None:
+            columns["progress_message"] = storable(self.message)[:_LONGEST_MESSAGE]
+        return columns
+
+
 class Run:
-    """What one run of a task has said of its progress, and when that may be written next.
+    """Writes what one run of a task says.
 
     :param task: the task that runs
     :param request: its request, which carries what was said to the write of the task's end
     """
 
+    __slots__ = ("_request", "_task", "said")
+
     def __init__(self, task: Any, request: Any) -> None:
         self._task = task
         self._request = request
-        self.said: dict[str, Any] = request.__dict__.setdefault(PROGRESS, {})
-        self._state: _Writes = request.__dict__.setdefault(WRITES, _Writes())
+        self.said: Said = request.__dict__.setdefault(PROGRESS, Said())
 
-    def say(self, columns: dict[str, Any]) -> None:
+    def say(self, current: float, total: float | None = None, message: str | None = None) -> None:
         """Note what was said, and write it if it is time."""
-        self.said.update(columns)
-        self._state.pending = True
-        if time.monotonic() >= self._state.due:
+        if self.said.note(current, total, message):
             self.flush()
 
     def flush(self) -> None:
         """Write what was said and not written yet."""
-        if not self._state.pending:
+        if not self.said.pending:
             return
         began = time.monotonic()
         try:
@@ -109,8 +164,8 @@ class Run:
 
         :param seconds: how long that took
         """
-        self._state.pending = False
-        self._state.due = time.monotonic() + max(PAUSE, seconds * PAUSE_PER_WRITE)
+        self.said.pending = False
+        self.said.due = time.monotonic() + max(PAUSE, seconds * PAUSE_PER_WRITE)
 
     def _write(self) -> float:
         """Write what was said; the seconds that took, without what only the first one needs."""
@@ -145,16 +200,6 @@ class Run:
         return time.monotonic() - began
 
 
-class _Writes:
-    """When a run may write next, and whether it has anything to."""
-
-    __slots__ = ("due", "pending")
-
-    def __init__(self) -> None:
-        self.due = -math.inf
-        self.pending = False
-
-
 @contextmanager
 def told(task: Any, task_id: str | None, meta: Any) -> Iterator[None]:
     """Take the progress out of what ``update_state`` stores meanwhile.
@@ -162,17 +207,17 @@ def told(task: Any, task_id: str | None, meta: Any) -> Iterator[None]:
     :param task_id: as it was given to ``update_state``
     :param meta: likewise; ``current``, ``total`` and ``message`` in it are meant
     """
-    run = _running_of(task)
-    columns = _of_meta(meta)
-    if run is None or not columns or task_id not in (None, task.request.id):
+    found = _of_meta(meta)
+    run = None if found is None else _running_of(task)
+    if found is None or run is None or task_id not in (None, task.request.id):
         yield
         return
-    run.said.update(columns)
+    due = run.said.note(*found)
     yield
     if _records_itself(task):
         run.written()
-    else:
-        run.say(columns)
+    elif due:
+        run.flush()
 
 
 def finish(task: Any, request: Any) -> None:
@@ -190,8 +235,9 @@ def _records_itself(task: Any) -> bool:
 
 def _running() -> Run | None:
     """The run that asks, None where no worker runs it."""
-    task: Any = celery.current_task
-    return _running_of(task) if task else None
+    current_task: Any = celery.current_task
+    task = current_task._get_current_object()
+    return None if task is None else _running_of(task)
 
 
 def _running_of(task: Any) -> Run | None:
@@ -203,28 +249,14 @@ def _running_of(task: Any) -> Run | None:
     return Run(task, request)
 
 
-def _columns(current: float, total: float | None, message: str | None) -> dict[str, Any]:
-    columns: dict[str, Any] = {"progress_current": _finite(current)}
-    if total is not None:
-        columns["progress_total"] = _finite(total)
-    if message is not None:
-        columns["progress_message"] = storable(str(message))[:_LONGEST_MESSAGE]
-    return columns
-
-
-def _finite(number: float) -> float:
-    number = float(number)
-    if not math.isfinite(number):
-        raise ValueError(f"progress is told in finite numbers, not {number}")
-    return number
-
-
-def _of_meta(meta: Any) -> dict[str, Any]:
-    """The progress in a ``meta`` of the user's own making, nothing where there is none."""
+def _of_meta(meta: Any) -> tuple[float, float | None, str | None] | None:
+    """The progress in a ``meta`` of the user's own making, None where there is none."""
     try:
-        return _columns(meta["current"], meta.get("total"), meta.get("message"))
+        found = meta["current"], meta.get("total"), meta.get("message")
+        Said().note(*found)
     except (AttributeError, LookupError, TypeError, ValueError):
-        return {}
+        return None
+    return found
 
 
 def _length(iterable: Any) -> int | None:

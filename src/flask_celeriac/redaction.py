@@ -14,6 +14,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from celery.utils.saferepr import saferepr
 
@@ -28,6 +29,7 @@ _LONGEST = 1024
 _MANY = 8
 
 logger = logging.getLogger(__name__)
+_known: WeakKeyDictionary[Any, _Names] = WeakKeyDictionary()
 
 
 def told(
@@ -104,7 +106,7 @@ def _masked(
         shown = mask(value, key)
         return mask(shown, more) if more else shown
 
-    names = _Names.of(task)
+    names = _names_of(task)
     positional = [
         masked(value, key)
         for value, key in zip_longest(args, names.positional[: len(args)], fillvalue=names.others)
@@ -114,6 +116,16 @@ def _masked(
         for key, value in kwargs.items()
     }
     return positional, named
+
+
+def _names_of(task: Any) -> _Names:
+    """The names of a task's parameters, looked at once: a search asks for each of its calls."""
+    if task is None:
+        return _Names()
+    names = _known.get(task)
+    if names is None:
+        names = _known[task] = _Names.of(task)
+    return names
 
 
 @dataclass
@@ -133,7 +145,7 @@ class _Names:
     def of(cls, task: Any) -> _Names:
         names = cls()
         try:
-            parameters = inspect.signature(task.run).parameters if task is not None else {}
+            parameters = inspect.signature(task.run).parameters
         except (TypeError, ValueError):
             return names
         for name, parameter in parameters.items():

@@ -262,7 +262,7 @@ class Task(celery.Task[P, R]):
         meta: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Store a state, as :meth:`celery.Task.update_state` does.
+        """Store a state, as :meth:`celery.Task.update_state` does: each time, at once.
 
         :param task_id: the task, by default the one that runs; an inline call is none, and stores
             nothing

@@ -117,7 +117,6 @@ INTERNAL = [
     *("_protected", "_children", "called_directly", "is_eager", "get", "update", "clear"),
     *("as_execution_options", "_get_custom_headers", "celeriac_started", "celeriac_outer"),
     *("celeriac_run", "celeriac_over", "celeriac_superseded", "celeriac_progress"),
-    "celeriac_progress_writes",
 ]
 
 

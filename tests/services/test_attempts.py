@@ -151,3 +151,46 @@ def test_a_task_that_kills_a_whole_worker(
     assert noted.count("poison") == deaths
     assert deaths in (2, 3)  # once more where it was claimed ahead the first time
     assert {str(number) for number in range(20)} <= set(noted)
+
+
+TOLD = """
+import pathlib, time
+from flask import Flask
+from flask_celeriac import Celeriac, operations
+
+app = Flask("shop")
+celeriac = Celeriac(app)
+celery = app.extensions["celery"]
+held = pathlib.Path("held")
+
+
+@celeriac.task
+def tell():
+    celeriac.progress(1, 2)
+    if not held.exists():
+        held.touch()
+        time.sleep(600)
+
+
+def show():
+    with app.app_context():
+        (task,) = operations.list_tasks(celery).tasks
+        lost = [(each.state, each.worker) for each in operations.attempts(celery, task.id)]
+        print(task.state, task.attempts, task.worker, lost)
+"""
+
+
+def test_a_run_whose_whole_worker_was_killed_is_in_the_history(
+    start: Callable[..., Worker], run: Callable[..., str], tmp_path: Path
+) -> None:
+    """On the embedded broker, which knows no more of it than that it was claimed."""
+    worker = start(TOLD, "-c", "2", "-n", "first@here")
+    run("import shop\nwith shop.app.app_context(): shop.tell.delay()")
+    wait_for((tmp_path / "held").exists, "it is not begun")
+    worker.kill()
+    start(TOLD, "-c", "2", "-n", "second@here")
+    said = wait_for(
+        lambda: (shown := run("import shop; shop.show()")).startswith("succeeded") and shown,
+        "it does not run again",
+    )
+    assert said.strip() == "succeeded 2 second@here [('lost', 'first@here')]"

@@ -27,6 +27,7 @@ from flask_celeriac.errors import (
 from flask_celeriac.operations.sources import sources_of
 from flask_celeriac.records import description, write_queries
 from flask_celeriac.records.task_record import Filter, TaskRecord
+from flask_celeriac.worker import lost
 from tests.services.conftest import working
 from tests.support import pieces, services
 from tests.support.processes import wait_for
@@ -44,6 +45,11 @@ def add(a: int, b: int) -> int:
 
 @celeriac.task(name="ops.quiet", ignore_result=True)
 def quiet(password: str) -> None:
+    pass
+
+
+@celeriac.task(name="ops.noted", redact=("card",), ignore_result=True)
+def noted(word: str, *, card: str = "", password: str = "") -> None:
     pass
 
 
@@ -233,15 +239,21 @@ def test_attempts_that_were_cut_off_are_among_them(app: Flask, celery: Any) -> N
     task_id = again.apply_async(headers={"celeriac_crashes": 1}).id
     with working(app):
         failed = in_state(celery, task_id, "failed")
-    assert failed.attempts == 2
+    assert failed.attempts == 3
+    assert {task.attempts for task in everything(celery)} == {3}
     history = [(each.number, each.state) for each in operations.attempts(celery, task_id)]
     # What is repeated is another message, which was not cut off.
     assert history == [(1, "lost"), (2, "retrying")]
     assert operations.attempts(celery, task_id)[0].error_message == "Its process died."
 
 
-# RabbitMQ says by itself that a message comes again.
-@pytest.mark.parametrize("app", SYSTEMS[2:], ids=["rabbitmq"], indirect=True)
+#: Brokers that say by themselves that a message comes again.
+TELLING = pytest.mark.parametrize(
+    "app", [SYSTEMS[0], SYSTEMS[2]], ids=["embedded", "rabbitmq"], indirect=True
+)
+
+
+@TELLING
 def test_a_message_that_comes_again_while_a_worker_is_at_it(app: Flask, celery: Any) -> None:
     task_id = add.delay(1, 1).id
     with celery.connection_for_read() as connection, connection.channel() as channel:
@@ -250,9 +262,26 @@ def test_a_message_that_comes_again_while_a_worker_is_at_it(app: Flask, celery: 
     with sources_of(celery).engine.begin() as connection:
         assert write_queries.write(connection, values)
     with working(app):
+        assert in_state(celery, task_id, "succeeded").attempts == 2
+    (cut_off,) = operations.attempts(celery, task_id)
+    assert (cut_off.number, cut_off.state, cut_off.worker) == (1, "lost", "celery@gone")
+
+
+@TELLING
+def test_a_run_that_was_stopped_is_not_lost(app: Flask, celery: Any) -> None:
+    task_id = add.delay(1, 1).id
+    with celery.connection_for_read() as connection, connection.channel() as channel:
+        assert channel.basic_get("ops", no_ack=False)
+    values = {"task_id": task_id, "state": "running", "worker": "celery@left", "updated": 1.0}
+    with sources_of(celery).engine.begin() as connection:
+        assert write_queries.write(connection, values)
+    if celery.recorder.is_needed:
+        celery.recorder.given_back(task_id)
+    lost.stopped(celery, task_id)
+    assert operations.show(celery, task_id).state == "queued"
+    with working(app):
         in_state(celery, task_id, "succeeded")
-    (lost,) = operations.attempts(celery, task_id)
-    assert (lost.number, lost.state, lost.worker) == (1, "lost", "celery@gone")
+    assert operations.attempts(celery, task_id) == []
 
 
 def test_a_workflow(app: Flask, celery: Any) -> None:
@@ -267,7 +296,7 @@ def test_a_workflow(app: Flask, celery: Any) -> None:
 def test_text_is_found_as_it_was_given(app: Flask, celery: Any) -> None:
     """Although it is kept as it travels, in JSON."""
     words = ["M\u00fcller", 'say "so"', "50%_\\", "\U0001f600"]
-    ids = [quiet.delay(word).id for word in words]
+    ids = [noted.delay(word).id for word in words]
 
     def found() -> list[list[str]]:
         asked = [*words, "m\u00dcLLER"]
@@ -280,6 +309,36 @@ def test_text_is_found_as_it_was_given(app: Flask, celery: Any) -> None:
             in_state(celery, task_id, "succeeded")
     assert found() == expected
     assert everything(celery, text="so_") == []
+
+
+def test_a_text_that_is_not_shown_is_not_found(
+    app: Flask, celery: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor can it be guessed by where a page ends, or by what a count says."""
+    monkeypatch.setattr("flask_celeriac.records.task_queries.BATCH", 2)
+    words = [f"postgres://me:hunter2@there/{number}" for number in range(5)]
+    ids = [noted.delay(word, card="hunter3", password="hunter4").id for word in words]
+
+    def look() -> None:
+        for text in ("hunter2", "hunter3", "hunter4", "unter"):
+            chosen = Filter(text=text)
+            page = operations.list_tasks(celery, chosen, limit=1)
+            assert (page.tasks, page.next, page.searched_all) == ([], None, True)
+            counted = operations.count(celery, chosen)
+            assert counted == operations.count_all(celery, chosen) == operations.Count(0, False)
+            with pytest.raises(CountChangedError, match="0 tasks, not 5"):
+                operations.apply_to_many(celery, "discard", chosen, expected=5)
+        for text, found in (("POSTGRES://", ids), ("there/3", ids[3:4]), ("card", ids)):
+            assert [task.id for task in everything(celery, text=text)] == [*reversed(found)]
+            assert operations.count(celery, Filter(text=text)).number == len(found)
+
+    look()
+    with working(app):
+        for task_id in ids:
+            in_state(celery, task_id, "succeeded")
+    look()
+    chosen = Filter(text="@there/")
+    assert operations.apply_to_many(celery, "discard", chosen, expected=5).done == 5
 
 
 def test_long_arguments_are_not_kept(celery: Any) -> None:
@@ -433,6 +492,18 @@ def test_why_a_task_waits_while_a_worker_is_there(app: Flask, celery: Any) -> No
     assert codes(second) == {"ended"}
     with celery.connection_for_write() as connection:
         connection.default_channel.queue_purge("nowhere")
+
+
+def test_why_a_task_waits_for_the_rate_of_a_worker_that_has_it(app: Flask, celery: Any) -> None:
+    with working(app, "threads", concurrency=1):
+        first, second = limited.delay().id, limited.delay().id
+        in_state(celery, first, "succeeded")
+        if celery.conf.broker_url.startswith("celeriac"):  # which only knows that it was taken
+            in_state(celery, second, "running")
+        codes = {reason.code for reason in operations.why(celery, second)}
+        assert "rate_limit" in codes
+        assert "running" not in codes
+        operations.revoke(celery, second)
 
 
 def test_many_are_sent_again(app: Flask, celery: Any) -> None:

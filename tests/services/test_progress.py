@@ -52,6 +52,12 @@ def tracks(self: Any, n: int) -> int:
     return total
 
 
+@celeriac.task(name="progress.repeats")
+def repeats(n: int) -> None:
+    for number in range(n + 1):
+        celeriac.progress(number, n, "adding")
+
+
 @celeriac.task(name="progress.quietly", bind=True)
 def quietly(self: Any) -> int:
     self.update_state(state="PROGRESS", meta={"current": 1})
@@ -73,7 +79,7 @@ def both(self: Any) -> tuple[str, Any]:
     look(self)
     run = module._running()
     assert run is not None
-    run.say({"progress_current": 2.0})
+    run.say(2)
     run.flush()
     look(self)
     found = self.AsyncResult(self.request.id)
@@ -172,6 +178,12 @@ def test_without_records_nothing_is_written(tmp_path: Path) -> None:
             assert module._running() is not None
             celeriac.progress(1, 2)
             assert list(celeriac.track(iter([1, 2]))) == [1, 2]
+            for number in (
+                float("nan"),
+                float("inf"),
+            ):  # too soon to be written, and said all the same
+                with pytest.raises(ValueError, match="finite"):
+                    celeriac.progress(number)
         finally:
             task.pop_request()
             pop_current_task()
@@ -188,7 +200,9 @@ def test_outside_of_a_running_task_nothing_happens(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
 def test_numbers_that_are_none(number: float) -> None:
     with pytest.raises(ValueError, match="finite"):
-        module._columns(number, None, None)
+        module.Said().note(number)
+    with pytest.raises(ValueError, match="finite"):
+        module.Said().note(1, number)
 
 
 class TestEmbedded:
@@ -207,8 +221,9 @@ class TestEmbedded:
         assert task.state == states.SUCCEEDED
         assert of(seen[0]) == (None, None, None)
 
+    @pytest.mark.parametrize("spoken", [tracks, repeats], ids=["tracks", "repeats"])
     def test_few_writes_however_much_is_said(
-        self, embedded: Flask, monkeypatch: pytest.MonkeyPatch
+        self, embedded: Flask, monkeypatch: pytest.MonkeyPatch, spoken: Any
     ) -> None:
         took: list[float] = []
         write = write_queries.write_progress_embedded
@@ -221,7 +236,7 @@ class TestEmbedded:
                 took.append(time.monotonic() - began)
 
         monkeypatch.setattr(write_queries, "write_progress_embedded", counted)
-        task = finished(embedded, tracks, 100_000)
+        task = finished(embedded, spoken, 100_000)
         assert of(task) == (100_000, 100_000, "adding")
         assert task.run is not None
         # The first and the last, and between them no more than their pauses allow.

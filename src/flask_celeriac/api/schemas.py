@@ -78,7 +78,9 @@ class Chosen(_Strict):
     error: Text | None = Field(None, description="The fingerprint of its error.")
     root: Text | None = Field(None, description="The id of its workflow's first task, or its own.")
     text: Text | None = Field(
-        None, description="In its arguments, its name or its error, upper case or lower."
+        None,
+        description="In its arguments as they are shown, its name or its error, upper case or"
+        " lower.",
     )
     created_after: Moment | None = Field(None, description="Inclusive.")
     created_before: Moment | None = Field(None, description="Exclusive.")

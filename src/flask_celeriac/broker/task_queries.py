@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import apsw
 
     from ..records.task_record import Filter
+
+    Shows = Callable[["Message"], bool] | None
 
 #: Rows that conditions without an index are tried on.
 SCAN = 5_000
@@ -113,11 +115,16 @@ def states_of(db: apsw.Connection, ids: Iterable[str], now: float) -> dict[str, 
 
 
 def list_messages(
-    db: apsw.Connection, chosen: Filter, after: tuple[float, str] | None, limit: int
+    db: apsw.Connection,
+    chosen: Filter,
+    after: tuple[float, str] | None,
+    limit: int,
+    shows: Shows = None,
 ) -> tuple[list[Message], tuple[float, str] | None]:
     """The newest tasks in the queue that are chosen, up to ``limit``.
 
     :param after: go on after the task of this time and this id.
+    :param shows: what is asked of each that was found, too; None for nothing.
     :return: them, and where the search stopped before it had found enough, else None.
     """
     place, bound, rest = _conditions(chosen)
@@ -135,21 +142,42 @@ def list_messages(
         f" ORDER BY {order} DESC, task_id DESC LIMIT :scan"
     )
     where = f" WHERE {' AND '.join(rest)}" if rest else ""
-    rows = db.execute(
-        f"SELECT * FROM ({inner}){where} ORDER BY created DESC, task_id DESC LIMIT :limit", bound
-    ).fetchall()
+    if shows is not None:
+        found = _shown(db, f"({inner}){where}", bound, limit, shows)
+    else:
+        sql = f"SELECT * FROM ({inner}){where} ORDER BY created DESC, task_id DESC LIMIT :limit"
+        found = [Message._make(row) for row in db.execute(sql, bound)]
     reached: Any = None
-    if len(rows) < limit:
+    if len(found) < limit:
         last = f"SELECT created, task_id FROM ({inner}) LIMIT 1 OFFSET :scan - 1"
         reached = db.execute(last, _used(bound, last)).fetchone()
-    return [Message._make(row) for row in rows], reached
+    return found, reached
 
 
-def count_messages(db: apsw.Connection, chosen: Filter, cap: int) -> tuple[int, bool]:
+def _shown(
+    db: apsw.Connection, source: str, bound: dict[str, Any], limit: int, shows: Callable[..., bool]
+) -> list[Message]:
+    """The newest of some tasks that are shown so. Each is read alone: bodies may be long."""
+    sql = f"SELECT id FROM {source} ORDER BY created DESC, task_id DESC"
+    ids = db.execute(sql, _used(bound, sql)).fetchall()
+    found: list[Message] = []
+    for number in ids:
+        row = db.execute(f"SELECT {_COLUMNS} FROM message WHERE id = ?", number).fetchone()
+        if row is not None and shows(message := Message._make(row)):
+            found.append(message)
+            if len(found) == limit:
+                break
+    return found
+
+
+def count_messages(
+    db: apsw.Connection, chosen: Filter, cap: int, shows: Shows = None
+) -> tuple[int, bool]:
     """How many tasks in the queue are chosen, counting no further than one beyond ``cap``.
 
     Where conditions have no index, of the newest :data:`SCAN` tasks.
 
+    :param shows: as :func:`list_messages` takes it.
     :return: the number, and whether all tasks were looked at, as far as it was counted.
     """
     if replace(chosen, states=(), queue=None) == type(chosen)():
@@ -158,7 +186,12 @@ def count_messages(db: apsw.Connection, chosen: Filter, cap: int) -> tuple[int, 
     inner = f"FROM message WHERE {' AND '.join(place)}"
     if rest:
         inner += " ORDER BY created DESC LIMIT :scan"
-    return _count(db, inner, rest, {**bound, "scan": SCAN, "cap": cap + 1})
+    bound |= {"scan": SCAN, "cap": cap + 1}
+    number, complete = _count(db, inner, rest, bound)
+    if shows is not None:
+        source = f"(SELECT * {inner}) WHERE {' AND '.join(rest)}"
+        number = len(_shown(db, source, bound, cap + 1, shows))
+    return number, complete
 
 
 def _count_states(db: apsw.Connection, chosen: Filter, cap: int) -> tuple[int, bool]:

@@ -14,7 +14,7 @@ from ..broker import task_queries as queue_queries
 from ..errors import InvalidRequestError
 from ..records import task_queries
 from ..records.task_record import Filter, TaskRecord
-from . import reading
+from . import reading, searching
 from .sources import Sources, sources_of
 
 if TYPE_CHECKING:
@@ -106,7 +106,8 @@ def _queued(
     if sources.queue is None or wanted is None:
         return {}, None
     with sources.queue.connection() as db:
-        messages, reached = queue_queries.list_messages(db, wanted, after, limit)
+        shows = searching.of_messages(app, wanted)
+        messages, reached = queue_queries.list_messages(db, wanted, after, limit, shows)
     found = {message.task_id: reading.of_message(app, message) for message in messages}
     with sources.engine.connect() as connection:
         rows = task_queries.find_tasks(connection, found)
@@ -129,7 +130,8 @@ def _recorded(
     """The tasks that are recorded, but for those that are in the embedded queue."""
     place = None if after is None else task_queries.Place(*after)
     with sources.engine.connect() as connection:
-        rows = task_queries.list_tasks(connection, chosen, place, limit)
+        shows = searching.of_rows(app, chosen)
+        rows = task_queries.list_tasks(connection, chosen, place, limit, shows)
     found = {row.task_id: reading.of_row(app, row) for row in rows.found}
     if sources.queue is not None:
         still = [task.id for task in found.values() if not task.ended]
@@ -154,11 +156,13 @@ def count(app: FlaskCelery, chosen: Filter | None = None, *, cap: int = COUNT_CA
         wanted = chosen.only(*states.OPEN) if chosen.states else chosen
         if wanted is not None:
             with sources.queue.connection() as db:
-                number, complete = queue_queries.count_messages(db, wanted, cap)
+                shows = searching.of_messages(app, wanted)
+                number, complete = queue_queries.count_messages(db, wanted, cap, shows)
         recorded = chosen.only(*states.ENDED)
     if recorded is not None and number <= cap:
         with sources.engine.connect() as connection:
-            more, all_of_them = task_queries.count_tasks(connection, recorded, cap)
+            told = searching.of_rows(app, recorded)
+            more, all_of_them = task_queries.count_tasks(connection, recorded, cap, told)
         number, complete = number + more, complete and all_of_them
     return Count(min(number, cap), number > cap or not complete)
 

@@ -31,7 +31,7 @@ _ADDED = (
 
 def of_row(app: FlaskCelery, row: Any) -> TaskRecord:
     """The task of a record."""
-    values = {name: getattr(row, name) for name in _SAME}
+    values = {name: getattr(row, name) for name in _SAME} | {"attempts": _begun(row)}
     args, kwargs = shown(app, row.name, row.arguments)
     labels = tuple(json.loads(row.labels)) if row.labels else ()
     word = states.in_celery(row.state)
@@ -39,6 +39,13 @@ def of_row(app: FlaskCelery, row: Any) -> TaskRecord:
     if word is not None and row.status != word and app.recorder.writes_ends:
         values["status"] = word
     return TaskRecord(id=row.task_id, args=args, kwargs=kwargs, labels=labels, **values)
+
+
+def _begun(row: Any) -> int:
+    """How often a task was begun: a run that was cut off had no number of its own."""
+    # The last run of a dead task is among those that were cut off.
+    last = 1 if row.state == states.DEAD and row.attempts and row.lost else 0
+    return int(row.attempts + row.lost - last)
 
 
 def of_message(app: FlaskCelery, message: Message) -> TaskRecord:
@@ -87,9 +94,8 @@ def merged(queued: TaskRecord, recorded: TaskRecord) -> TaskRecord:
     if recorded.ended and (recorded.state != states.FAILED or queued.state == states.RUNNING):
         return recorded
     known = {name: getattr(recorded, name) for name in _ADDED}
-    return replace(
-        queued, **{name: value for name, value in known.items() if value not in (None, ())}
-    )
+    known = {name: value for name, value in known.items() if value not in (None, ())}
+    return replace(queued, **known, attempts=max(queued.attempts, recorded.attempts))
 
 
 def shown(

@@ -17,6 +17,7 @@ from . import outbox, reading
 from .listing import LARGEST_PAGE
 from .results import with_result
 from .sources import Sources, embedded_store, sources_of
+from .workers import holds_back
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -233,12 +234,23 @@ def revoke(app: FlaskCelery, task_id: str, *, terminate: bool = False) -> None:
     if task.ended:
         said = states.in_words(task.state)
         raise TaskStateError(f"Task {task_id} {said} already: it cannot be revoked")
-    if task.state == states.RUNNING and not terminate:
+    if task.state == states.RUNNING and not terminate and not is_held_back(app, task):
         raise TaskStateError(
             f"Task {task_id} is running: revoke it with terminate to stop it, or wait for its end"
         )
     app.control.revoke(task_id, terminate=terminate)
     outbox.take_back(app, task_id)
+
+
+def is_held_back(app: FlaskCelery, task: TaskRecord) -> bool:
+    """Whether a worker has a task that its ``rate_limit`` does not let begin yet.
+
+    The embedded queue cannot tell such a task from one that runs, so that workers are asked.
+    """
+    limit = getattr(app.tasks.get(task.name), "rate_limit", None) if task.name else None
+    if not (limit or app.conf.task_default_rate_limit) or embedded_store(app.conf) is None:
+        return False
+    return holds_back(app, task.id)
 
 
 def _has_reaped(app: FlaskCelery) -> bool:

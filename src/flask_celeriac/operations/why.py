@@ -13,7 +13,7 @@ from ..records.task_record import TaskRecord, iso
 from . import outbox
 from .listing import COUNT_CAP
 from .sources import Sources, sources_of
-from .tasks import find
+from .tasks import find, is_held_back
 from .workers import Worker, list_workers
 
 if TYPE_CHECKING:
@@ -43,7 +43,8 @@ def why(app: FlaskCelery, task_id: str) -> list[Reason]:
     if task.ended:
         return [Reason("ended", f"It does not wait: it {states.in_words(task.state)}.")]
     if task.state == states.RUNNING:
-        return [Reason("running", f"It does not wait: {task.worker or 'a worker'} runs it.")]
+        runs = Reason("running", f"It does not wait: {task.worker or 'a worker'} runs it.")
+        return _limited(app, task) if is_held_back(app, task) else [runs]
     sources = sources_of(app)
     reasons = _in_outbox(app, task) or _put_off(app, sources, task)
     if reasons:

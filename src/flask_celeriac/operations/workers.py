@@ -51,6 +51,19 @@ def list_workers(app: FlaskCelery, *, timeout: float = PATIENCE) -> list[Worker]
     return sorted(workers, key=lambda worker: worker.name)
 
 
+def holds_back(app: FlaskCelery, task_id: str, *, timeout: float = PATIENCE) -> bool:
+    """Whether a worker has taken a task that its ``rate_limit`` does not let begin yet.
+
+    :param timeout: as :func:`list_workers` takes it
+    :raises kombu.exceptions.OperationalError: the broker is out of reach
+    """
+    answers = app.control.broadcast(
+        "celeriac_held", {"task_id": task_id}, reply=True, timeout=timeout, limit=None
+    )
+    said = [said for answer in answers or () for said in answer.values()]
+    return any(isinstance(each, dict) and each.get("held") is True for each in said)
+
+
 def _worker(name: str, said: dict[str, Any]) -> Worker:
     return Worker(
         name=name,

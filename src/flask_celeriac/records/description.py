@@ -37,12 +37,10 @@ OUTER = "celeriac_outer"
 RUN = "celeriac_run"
 #: The attribute of a request whose run does not count any more, as another one has begun.
 SUPERSEDED = "celeriac_superseded"
-#: The attribute of a request with what its task said of its progress, by the record's columns.
+#: The attribute of a request with what its task said of its progress.
 PROGRESS = "celeriac_progress"
-#: The attribute of a request that says when its progress may be written next.
-WRITES = "celeriac_progress_writes"
 #: What a request is given here, and what no message brings.
-OF_A_RUN = frozenset((STARTED, OUTER, RUN, SUPERSEDED, PROGRESS, WRITES))
+OF_A_RUN = frozenset((STARTED, OUTER, RUN, SUPERSEDED, PROGRESS))
 
 #: Characters of a task's arguments that are kept with its record.
 LONGEST_ARGUMENTS = 65_536
@@ -95,7 +93,8 @@ def of_request(request: Any) -> dict[str, Any]:
     inner = request.__dict__
     if RUN in inner:
         values["run"] = inner[RUN]
-    values.update(inner.get(PROGRESS, ()))
+    if PROGRESS in inner:
+        values.update(inner[PROGRESS].columns())
     return values
 
 

@@ -117,6 +117,12 @@ def leave(connection: Connection, task_id: str, run: str, now: float) -> None:
     connection.execute(update(record).where(mine).values(ended))
 
 
+def forget_run(connection: Connection, task_id: str) -> None:
+    """The run that the record tells of is at an end, and another one is to begin."""
+    mine = and_(record.c.task_id == task_id, record.c.state == states.RUNNING)
+    connection.execute(update(record).where(mine).values(worker=None, started=None))
+
+
 def put_letter(connection: Connection, values: dict[str, Any]) -> None:
     """Store a message as it came, in the place of an older one of its task."""
     connection.execute(delete(dead_letter).where(dead_letter.c.task_id == values["task_id"]))

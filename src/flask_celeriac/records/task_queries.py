@@ -6,7 +6,7 @@ number of rows, so that no request reads a whole table: a page says when it stop
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from json import dumps
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -31,10 +31,14 @@ from ..tables import attempt, audit, dead_letter, idempotency, pause, record
 if TYPE_CHECKING:
     from .task_record import Attempt, Filter
 
+    Shows = Callable[[Row[Any]], bool] | None
+
 #: Rows that conditions without an index are tried on, for one page.
 SCAN = 5_000
 #: And for a count.
 COUNT_SCAN = 5_000
+#: Rows that are fetched at a time where each is looked at.
+BATCH = 500
 #: Tasks that wait, among which the first of each queue is looked for.
 OLDEST = 2_000
 
@@ -45,6 +49,10 @@ LOST = "lost"
 #: What a list shows; the long texts are for a single task.
 _LONG = {"result", "traceback", "children", "details"}
 _LISTED = [column for column in record.c if column.name not in _LONG]
+_CUT_OFF = (attempt.c.task_id == record.c.task_id, attempt.c.state == LOST)
+_RUNS_LOST = select(func.count()).where(*_CUT_OFF).correlate(record).scalar_subquery().label("lost")
+_SHOWN: list[ColumnElement[Any]] = [*_LISTED, _RUNS_LOST]
+_WHOLE: list[ColumnElement[Any]] = [*record.c, _RUNS_LOST]
 
 
 class Place(NamedTuple):
@@ -70,7 +78,7 @@ class Rows(NamedTuple):
 
 def find_task(connection: Connection, task_id: str) -> Row[Any] | None:
     """The whole record of a task."""
-    return connection.execute(select(*record.c).where(record.c.task_id == task_id)).first()
+    return connection.execute(select(*_WHOLE).where(record.c.task_id == task_id)).first()
 
 
 def find_tasks(connection: Connection, ids: Iterable[str]) -> dict[str, Row[Any]]:
@@ -78,17 +86,15 @@ def find_tasks(connection: Connection, ids: Iterable[str]) -> dict[str, Row[Any]
     wanted = list(ids)
     if not wanted:
         return {}
-    rows = connection.execute(select(*_LISTED).where(record.c.task_id.in_(wanted)))
+    rows = connection.execute(select(*_SHOWN).where(record.c.task_id.in_(wanted)))
     return {row.task_id: row for row in rows}
 
 
 def versions(connection: Connection, ids: Iterable[str]) -> dict[str, tuple[str, float]]:
     """What tells whether the records of some tasks have changed: state, time of the last write."""
     wanted = record.c.task_id.in_(list(ids))
-    rows = connection.execute(
-        select(record.c.task_id, record.c.state, record.c.updated).where(wanted)
-    )
-    return {row.task_id: (row.state, row.updated) for row in rows}
+    these = select(record.c.task_id, record.c.state, record.c.updated).where(wanted)
+    return {row.task_id: (row.state, row.updated) for row in connection.execute(these)}
 
 
 class _Part(NamedTuple):
@@ -102,8 +108,13 @@ class _Part(NamedTuple):
     along: str | None
 
 
-def list_tasks(connection: Connection, chosen: Filter, after: Place | None, limit: int) -> Rows:
-    """The newest records that are chosen, up to ``limit``, without their long texts."""
+def list_tasks(
+    connection: Connection, chosen: Filter, after: Place | None, limit: int, shows: Shows = None
+) -> Rows:
+    """The newest records that are chosen, up to ``limit``, without their long texts.
+
+    :param shows: what is asked of each that was found, too; None for nothing
+    """
     parts, rest = _conditions(chosen, after)
     scan = SCAN // len(parts) if rest else limit
     if after is not None and after.task_id:  # it is there still, and is not shown again
@@ -113,12 +124,7 @@ def list_tasks(connection: Connection, chosen: Filter, after: Place | None, limi
     reached: Place | None = None
     for part in parts:
         edge = _edge(connection, part, scan)
-        rows = connection.execute(
-            _along(part, _LISTED, edge)
-            .where(*rest)
-            .order_by(record.c.created.desc(), record.c.task_id.desc())
-            .limit(limit)
-        ).all()
+        rows = _newest(connection, _along(part, _SHOWN, edge).where(*rest), limit, shows)
         found += rows
         if edge is not None and len(rows) < limit:
             reached = max(reached or Place(edge, ""), Place(edge, ""))
@@ -129,11 +135,34 @@ def list_tasks(connection: Connection, chosen: Filter, after: Place | None, limi
     return Rows(found[:limit], reached if len(found) < limit else None)
 
 
-def count_tasks(connection: Connection, chosen: Filter, cap: int) -> tuple[int, bool]:
+def _newest(
+    connection: Connection, statement: Select[Any], limit: int, shows: Shows
+) -> list[Row[Any]]:
+    """The first of some records that are shown so."""
+    c = record.c
+    statement = statement.order_by(c.created.desc(), c.task_id.desc())
+    if shows is None:
+        return list(connection.execute(statement.limit(limit)).all())
+    found: list[Row[Any]] = []
+    following = statement.limit(BATCH)
+    while True:
+        rows = connection.execute(following).all()
+        found += filter(shows, rows)
+        if len(found) >= limit or len(rows) < BATCH:
+            return found[:limit]
+        at, task_id = rows[-1].created, rows[-1].task_id
+        place = and_(c.created <= at, or_(c.created < at, c.task_id < task_id))
+        following = statement.where(place).limit(BATCH)
+
+
+def count_tasks(
+    connection: Connection, chosen: Filter, cap: int, shows: Shows = None
+) -> tuple[int, bool]:
     """How many records are chosen, counting no further than one beyond ``cap``.
 
     Where conditions have no index, of the newest :data:`COUNT_SCAN` records.
 
+    :param shows: as :func:`list_tasks` takes it
     :return: the number, and whether all records were looked at, as far as it was counted
     """
     parts, rest = _conditions(chosen, None)
@@ -141,10 +170,14 @@ def count_tasks(connection: Connection, chosen: Filter, cap: int) -> tuple[int, 
     for part in parts:
         edge = _edge(connection, part, COUNT_SCAN // len(parts)) if rest else None
         all_of_them = all_of_them and edge is None
-        limited = _along(part, [record.c.id], edge).where(*rest).limit(cap + 1 - number)
-        number += connection.execute(
-            select(func.count()).select_from(limited.subquery())
-        ).scalar_one()
+        left = cap + 1 - number
+        if shows is not None:
+            each = _along(part, _LISTED, edge).where(*rest)
+            number += len(_newest(connection, each, left, shows))
+        else:
+            limited = _along(part, [record.c.id], edge).where(*rest).limit(left)
+            counted = select(func.count()).select_from(limited.subquery())
+            number += connection.execute(counted).scalar_one()
         if number > cap:
             break
     return number, all_of_them
@@ -242,7 +275,8 @@ def add_lost_attempt(connection: Connection, task_id: str, number: int, *, certa
     :param certain: it was; if not, it was if the record says that a worker is at it
     """
     c = record.c
-    running = select(c.worker, c.started).where(c.task_id == task_id, c.state == states.RUNNING)
+    at_it = (c.state == states.RUNNING, c.worker.is_not(None))
+    running = select(c.worker, c.started).where(c.task_id == task_id, *at_it)
     row = connection.execute(running).first()
     if row is None and not certain:
         return
@@ -264,7 +298,7 @@ def _lost(connection: Connection, task_id: str) -> int:
 
 def tasks_of_workflow(connection: Connection, root_id: str, limit: int) -> list[Row[Any]]:
     """The tasks of a workflow but for its first, the oldest first."""
-    members = select(*_LISTED).where(record.c.root_id == root_id)
+    members = select(*_SHOWN).where(record.c.root_id == root_id)
     return list(connection.execute(members.order_by(record.c.created).limit(limit)).all())
 
 

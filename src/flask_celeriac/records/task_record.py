@@ -18,7 +18,7 @@ class TaskRecord:
     :param id: the task's id, as ``AsyncResult.id``
     :param state: one of :data:`flask_celeriac.states.STATES`
     :param status: the state in Celery's words, or the task's own, such as ``"PROGRESS"``
-    :param attempts: how often it has been begun
+    :param attempts: how often it has been begun, with the runs that are known to be cut off
     :param args: positional arguments, secrets masked; None where they are not kept
     :param kwargs: keyword arguments, likewise
     :param result: what a task that succeeded returned
@@ -112,7 +112,7 @@ class Filter:
     :param error: the fingerprint of its error
     :param label: one of its labels
     :param root: its id, or its workflow's
-    :param text: in its arguments, its name or its error, upper case or lower
+    :param text: in its arguments as they are shown, its name or its error, upper case or lower
     :param created_after: seconds since the epoch, inclusive
     :param created_before: exclusive
     """

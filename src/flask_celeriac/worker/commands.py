@@ -32,6 +32,15 @@ def celeriac_worker(state: Any) -> dict[str, Any]:
     }
 
 
+@inspect_command()
+def celeriac_held(state: Any, task_id: str) -> dict[str, Any]:
+    """Say whether this worker has a task that its ``rate_limit`` does not let begin yet."""
+    # Celery tells of these neither as reserved nor as active ones.
+    buckets = [bucket for bucket in tuple(state.consumer.task_buckets.values()) if bucket]
+    held = [request for bucket in buckets for request, _ in tuple(bucket.contents)]
+    return {"held": any(request.id == task_id for request in held)}
+
+
 @control_command()
 def celeriac_pauses(state: Any) -> dict[str, Any]:
     """Look which queues are paused."""

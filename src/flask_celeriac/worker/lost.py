@@ -9,6 +9,8 @@ from ..records.description import CRASHES
 from ..urls import records_url
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..celery_app import FlaskCelery
 
 logger = logging.getLogger(__name__)
@@ -17,26 +19,43 @@ logger = logging.getLogger(__name__)
 def note(app: FlaskCelery, request: Any) -> None:
     """Note the run before this one, if it was cut off; before this one is recorded.
 
-    On the embedded broker that is what the header says: a message is also given back by a worker
-    that has not begun it. Elsewhere the record says that a worker was at it.
+    That is what the header says, or the record, by which a worker was at it: on the embedded broker
+    it is told of runs that were stopped.
     """
     url = records_url(app)
     if url is None:
         return
-    from .. import brief
-    from ..records import task_queries
+    from ..records import gate_queries, task_queries
 
     counted = CRASHES in (request.headers or ())
-    embedded = str(app.conf.broker_read_url or "").startswith("celeriac:")
-    if embedded and not counted:
+    number = (request.retries or 0) + 1
+
+    def work(connection: Any) -> None:
+        task_queries.add_lost_attempt(connection, request.id, number, certain=counted)
+        if _is_embedded(app):
+            gate_queries.forget_run(connection, request.id)
+
+    _write(url, request.id, work)
+
+
+def stopped(app: FlaskCelery, task_id: str) -> None:
+    """A run in the embedded queue was stopped for another one to begin: it was not cut off."""
+    url = records_url(app)
+    if url is None or not _is_embedded(app):
         return
+    from ..records import gate_queries
+
+    _write(url, task_id, lambda connection: gate_queries.forget_run(connection, task_id))
+
+
+def _is_embedded(app: FlaskCelery) -> bool:
+    return str(app.conf.broker_read_url or "").startswith("celeriac:")
+
+
+def _write(url: str, task_id: str, work: Callable[[Any], None]) -> None:
+    from .. import brief
+
     try:
-        number = (request.retries or 0) + 1
-        brief.write(
-            url,
-            lambda connection: task_queries.add_lost_attempt(
-                connection, request.id, number, certain=counted
-            ),
-        )
+        brief.write(url, work)
     except Exception as error:  # noqa: BLE001 - a task is worth more than its history
-        logger.warning("The lost attempt of task %s is not recorded: %s", request.id, error)
+        logger.warning("The lost attempt of task %s is not recorded: %s", task_id, error)

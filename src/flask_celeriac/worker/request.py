@@ -10,6 +10,7 @@ from celery.worker import request
 
 from .. import redaction
 from ..records import description
+from . import lost
 
 #: Celery's stubs know only a part of these.
 CeleryRequest: Any = request.Request
@@ -80,3 +81,4 @@ class Request(CeleryRequest):  # type: ignore[misc]
         recorder = getattr(self.app, "recorder", None)
         if recorder is not None and recorder.is_needed:
             recorder.given_back(self.id)
+        lost.stopped(self.app, self.id)

@@ -31,7 +31,8 @@ _ADDED = (
 
 def of_row(app: FlaskCelery, row: Any) -> TaskRecord:
     """The task of a record."""
-    values = {name: getattr(row, name) for name in _SAME} | {"attempts": _begun(row)}
+    values: dict[str, Any] = {name: getattr(row, name) for name in _SAME}
+    values["attempts"] = _begun(row)
     args, kwargs = shown(app, row.name, row.arguments)
     labels = tuple(json.loads(row.labels)) if row.labels else ()
     word = states.in_celery(row.state)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from tests.support.processes import wait_for
 
 from .conftest import Worker
+from .gate import Gate
 from .systems import environ_of
 
 SHOP = """
@@ -194,3 +196,49 @@ def test_a_run_whose_whole_worker_was_killed_is_in_the_history(
         "it does not run again",
     )
     assert said.strip() == "succeeded 2 second@here [('lost', 'first@here')]"
+
+
+CUT_OFF = """
+import pathlib, time
+from flask import Flask
+from flask_celeriac import Celeriac
+
+app = Flask("shop")
+celeriac = Celeriac(app)
+celery = app.extensions["celery"]
+
+
+@celeriac.task
+def once():
+    with open("ledger", "a") as file:
+        print("begun", file=file)
+    if not pathlib.Path("held").exists():
+        pathlib.Path("held").touch()
+        time.sleep(600)
+    return "ended"
+
+
+@app.cli.command("send")
+def send():
+    print(once.delay().get(timeout=60))
+"""
+
+
+def test_a_task_whose_connection_to_rabbitmq_broke_runs_again(
+    start: Callable[..., Worker], run: Callable[..., str], tmp_path: Path
+) -> None:
+    """Celery stops its run, and calls that a retry; but it is the server that sends it again."""
+    with (
+        environ_of("rabbitmq+postgresql") as environ,
+        ThreadPoolExecutor(1) as caller,
+        Gate(environ["CELERY_BROKER_URL"]) as door,
+    ):
+        door.open()
+        behind = {**environ, "CELERY_BROKER_URL": door.url}
+        start(CUT_OFF, "-c", "1", "-l", "INFO", **behind).wait_for("ready.")
+        script = "import shop; r = shop.app.test_cli_runner().invoke(args=['send'])\n"
+        said = caller.submit(run, script + "print(r.output, r.exception)", **environ)
+        wait_for((tmp_path / "held").exists, "it was not begun")
+        door.cut()
+        assert said.result().split() == ["ended", "None"]
+    assert (tmp_path / "ledger").read_text().split() == ["begun", "begun"]

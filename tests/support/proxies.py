@@ -66,8 +66,13 @@ class Proxy:
             self.door.listen(50)
             self._start(self._accept)
 
+    def cut(self) -> None:
+        """Break the connections there are."""
+        for each in list(self.sockets):
+            _shut(each)
+
     def close(self) -> None:
-        """Cut every connection."""
+        """Cut every connection, and take none any more."""
         _shut(self.door)
         self.door.close()
         if self._threads:

@@ -57,9 +57,14 @@ class Request(CeleryRequest):  # type: ignore[misc]
         super().reject(requeue)
 
     def cancel(self, pool: Any, signal: Any = None, emit_retry: bool = True) -> None:
-        """End the run for another one to begin elsewhere, as a worker that stops does."""
-        if self.time_start and self.task.acks_late and not self.acknowledged:
-            self._given_back()
+        """End the run for another one to begin, as a worker does that stops or was cut off.
+
+        The broker has the message still, or again: nothing is sent, so that it is no retry.
+        """
+        if self.task.acks_late and not self.acknowledged:
+            emit_retry = False
+            if self.time_start:
+                self._given_back()
         super().cancel(pool, signal, emit_retry)
 
     def info(self, safe: bool = False) -> dict[str, Any]:

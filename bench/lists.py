@@ -29,7 +29,8 @@ from flask_celeriac.records import task_queries
 from flask_celeriac.records.task_queries import Place
 from flask_celeriac.records.task_record import Filter
 from flask_celeriac.tables import record
-from tests.support import pieces, services
+
+from . import databases
 
 TARGET = 0.050
 PAGE = 50
@@ -84,20 +85,21 @@ def embedded() -> Iterator[sa.Engine]:
 @contextmanager
 def postgresql() -> Iterator[sa.Engine]:
     """A new PostgreSQL database."""
-    drop = "DROP DATABASE {} WITH (FORCE)"
-    with pieces.sql_database(services.POSTGRES, drop=drop) as url:
-        engine = database.engine_for("postgresql+psycopg:" + url.partition(":")[2])
-        yield engine
-        engine.dispose()
+    with databases.postgresql() as url:
+        yield from _engine(url)
 
 
 @contextmanager
 def mariadb() -> Iterator[sa.Engine]:
     """A new MariaDB database."""
-    with pieces.sql_database(services.MARIADB, drop="DROP DATABASE {}") as url:
-        engine = database.engine_for("mysql+pymysql:" + url.partition(":")[2])
-        yield engine
-        engine.dispose()
+    with databases.mariadb() as url:
+        yield from _engine(url)
+
+
+def _engine(url: str) -> Iterator[sa.Engine]:
+    engine = database.engine_for(url)
+    yield engine
+    engine.dispose()
 
 
 DATABASES = {"embedded": embedded, "postgresql": postgresql, "mariadb": mariadb}

@@ -12,8 +12,8 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -23,7 +23,8 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, scoped_sessio
 from flask_celeriac import Celeriac
 from flask_celeriac.outbox.courier import courier
 from flask_celeriac.tables import outbox_metadata
-from tests.support import pieces, services
+
+from . import databases
 
 #: Seconds that a task may add.
 TARGET = 0.001
@@ -110,21 +111,11 @@ def sqlite(folder: str) -> Iterator[str]:
     yield f"sqlite:///{Path(folder) / 'app.db'}"
 
 
-@contextmanager
-def postgresql(_: str) -> Iterator[str]:
-    """A new PostgreSQL database."""
-    with pieces.sql_database(services.POSTGRES, drop="DROP DATABASE {} WITH (FORCE)") as url:
-        yield "postgresql+psycopg:" + url.partition(":")[2]
-
-
-@contextmanager
-def mariadb(_: str) -> Iterator[str]:
-    """A new MariaDB database."""
-    with pieces.sql_database(services.MARIADB, drop="DROP DATABASE {}") as url:
-        yield "mysql+pymysql:" + url.partition(":")[2]
-
-
-DATABASES = {"sqlite": sqlite, "postgresql": postgresql, "mariadb": mariadb}
+DATABASES: dict[str, Callable[[str], AbstractContextManager[str]]] = {
+    "sqlite": sqlite,
+    "postgresql": lambda _: databases.postgresql(),
+    "mariadb": lambda _: databases.mariadb(),
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kombu.utils.uuid import uuid
+from flask_celeriac.task_ids import new_id
 
 #: Of a longer queue only so many results are looked up, evenly spread.
 LARGEST = 10_000
@@ -29,9 +29,9 @@ class Sample:
             self.kept.append((number, task_id))
 
     def ids(self, numbers: range) -> Iterator[str]:
-        """A new id for each number."""
+        """A new id for each number, as ``delay`` makes them."""
         for number in numbers:
-            task_id = uuid()
+            task_id = new_id()
             self.keep(number, task_id)
             yield task_id
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import weakref
 from functools import cache, cached_property
@@ -15,6 +16,7 @@ from kombu.exceptions import EncodeError
 
 from . import arguments, capturing, carried, due_dates, sending
 from .errors import NotInitializedError
+from .task_ids import new_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -31,8 +33,8 @@ if TYPE_CHECKING:
 else:
     _Proxy = Proxy  # not subscriptable at run time
 
-#: How many arguments ``send_task`` takes between ``kwargs`` and ``producer``.
-_BEFORE_PRODUCER = 3
+#: What ``send_task`` takes after ``kwargs``, by place or by name.
+_POSITIONAL = list(inspect.signature(Celery.send_task).parameters)[4:-1]
 
 
 class FlaskCelery(Celery[Any]):
@@ -125,20 +127,21 @@ class FlaskCelery(Celery[Any]):
         :raises kombu.exceptions.OperationalError: the broker or the result store is out of reach,
             which it takes two seconds at most to say, but for workers and beat, who wait for them
         """
+        options.update(zip(_POSITIONAL, positional, strict=False))
+        options["task_id"] = options.get("task_id") or new_id()
         carried.carry(self, options)
-        countdown, eta = (*positional, None, None)[:2]
-        due_dates.look(self, name, options.get("countdown", countdown), options.get("eta", eta))
+        due_dates.look(self, name, options.get("countdown"), options.get("eta"))
         try:
             if self.on_commit is not None:
                 kept = self.on_commit.send_one(
-                    lambda: Celery.send_task(self, name, args, kwargs, *positional, **options),
+                    lambda: Celery.send_task(self, name, args, kwargs, **options),
                     options,
                 )
                 if kept is not None:
                     return kept
                 with capturing.directly():
-                    return self._send_now(name, args, kwargs, *positional, **options)
-            return self._send_now(name, args, kwargs, *positional, **options)
+                    return self._send_now(name, args, kwargs, **options)
+            return self._send_now(name, args, kwargs, **options)
         except EncodeError as error:
             task_type = options.get("task_type") or self.tasks.get(name)
             serializer = options.get("serializer") or getattr(task_type, "serializer", None)
@@ -154,17 +157,15 @@ class FlaskCelery(Celery[Any]):
             )
             raise
 
-    def _send_now(
-        self, name: str, args: Any, kwargs: Any, *positional: Any, **options: Any
-    ) -> AsyncResult[Any]:
+    def _send_now(self, name: str, args: Any, kwargs: Any, **options: Any) -> AsyncResult[Any]:
         if self.recorder.is_needed:
             self.recorder.sent(name, args, kwargs, options)
         send = super().send_task
         try:
-            if self.patient or len(positional) > _BEFORE_PRODUCER:
-                return send(name, args, kwargs, *positional, **options)
+            if self.patient:
+                return send(name, args, kwargs, **options)
             with sending.briefly(self, options):
-                return send(name, args, kwargs, *positional, **options)
+                return send(name, args, kwargs, **options)
         except BaseException as error:
             # Of what its caller believes not to be sent, no record says that it was lost.
             if self.recorder.is_needed:

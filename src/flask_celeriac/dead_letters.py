@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 from celery.app.task import Context
 from kombu.exceptions import OperationalError
 from kombu.utils.json import dumps
-from kombu.utils.uuid import uuid
 
 from . import states
 from .errors import DeadLetterError, StorageError
 from .message_policy import ENCODINGS
 from .records import description
 from .records.recording import LONGEST_ARGUMENTS
+from .task_ids import new_id
 from .urls import records_url
 from .verification import Complaint, is_unsigned
 
@@ -98,7 +98,7 @@ def bury_letter(app: FlaskCelery, letter: Letter, why: Complaint) -> str:
     """:func:`bury`, for what was taken out of its message."""
     url = records_url(app)
     if url is None:
-        task_id = (None if why.forged else letter.task_id) or uuid()
+        task_id = (None if why.forged else letter.task_id) or new_id()
         _publish(app, letter, why)
     else:
         task_id = _record(app, url, letter, why)
@@ -168,14 +168,14 @@ def _record(app: FlaskCelery, url: str, letter: Letter, why: Complaint) -> str:
     from .records import gate_queries, write_queries
 
     now = time.time()
-    task_id = (None if why.forged else letter.task_id) or uuid()
+    task_id = (None if why.forged else letter.task_id) or new_id()
     with engine_for(url).begin() as connection:
         values = _values(letter, why, now) | {"result": _result(app, why)}
         write_queries.write(connection, {"task_id": task_id, **values})
         found = gate_queries.standing(connection, task_id)
         if found is None or found.state != states.DEAD:
             # A task of this id has ended otherwise, and stays as it is.
-            task_id = uuid()
+            task_id = new_id()
             write_queries.write(connection, {"task_id": task_id, **values})
         gate_queries.put_letter(connection, {"task_id": task_id, **_columns(letter, why, now)})
     return task_id

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from array import array
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +64,7 @@ class MessagePolicy:
     signing_keys: tuple[bytes, ...] = field(default=(), repr=False)
     show_arguments: bool = False
 
-    @property
+    @cached_property
     def harmless(self) -> int:
         """Bytes of a body that cannot break a limit, so that the others need no look."""
         limits = [self.size or None, 2 * self.depth or None]

@@ -20,11 +20,11 @@ from celery.backends.base import Backend
 from celery.signals import after_task_publish, before_task_publish, task_sent
 from kombu import serialization
 from kombu.exceptions import EncodeError
-from kombu.utils.uuid import uuid
 
 from . import carried, redaction, sending
 from .amqp import FlaskAMQP
 from .broker import template
+from .task_ids import new_id
 
 if TYPE_CHECKING:
     from celery.result import AsyncResult
@@ -107,7 +107,7 @@ def send(task: Task[..., Any], args: Any, kwargs: Any) -> AsyncResult[Any] | Non
     plan = _plan(task, here)
     if plan is None or plan.store is None:
         return None
-    task_id = uuid()
+    task_id = new_id()
     try:
         row = plan.row(task, _checked(task, args, kwargs), task_id, here)
     except (EncodeError, TypeError):
@@ -214,7 +214,7 @@ def _pairs(
                 f"call {number} is {call!r}: give each call's arguments as a tuple, such as"
                 f" ({call!r},), or as a dict of keyword arguments"
             )
-        yield arguments, uuid() if given is None else next(given)
+        yield arguments, new_id() if given is None else next(given)
 
 
 def _plans(task: Task[..., Any]) -> dict[tuple[str, ...], Plan]:

@@ -91,15 +91,13 @@ class Recorder:
         return self._records is not None and not isinstance(self._app.backend, Recording)
 
     def sent(self, name: str, args: Any, kwargs: Any, options: dict[str, Any]) -> None:
-        """A task is about to be sent; it gets an id, if it has none.
+        """A task is about to be sent.
 
         :param options: the named options of ``send_task``
         :raises NotPutError: another task keeps it from being sent
         :raises StorageError: its condition cannot be looked at
         """
-        task_id = options.get("task_id")
-        if not task_id:
-            task_id = options["task_id"] = uuid()
+        task_id = options["task_id"]
         now = time.time()
         eta = description.moment_of(options.get("eta"))
         if eta is None and options.get("countdown"):

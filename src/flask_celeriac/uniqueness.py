@@ -6,12 +6,11 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any, cast
 
-from kombu.utils.uuid import uuid
-
 from . import task_keys
 from .broker.conditions import NotPutError
 from .errors import ConfigError, StorageError
 from .ledgers import Reservation
+from .task_ids import new_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -45,7 +44,7 @@ def send(
     app = cast("FlaskCelery", task.app)
     if app.conf.task_always_eager:
         return sender(args, kwargs, **options)
-    task_id = options["task_id"] = options.get("task_id") or uuid()
+    task_id = options["task_id"] = options.get("task_id") or new_id()
     again = bool(options.get("retries")) or getattr(task.request, "id", None) == task_id
     asked = reservation(task, args, kwargs, task_id, again=again)
     ledger = app.ledger

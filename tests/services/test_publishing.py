@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -228,6 +229,25 @@ def test_many_calls_keep_their_order_and_ids(shop: Shop) -> None:
     assert [row["id"] for row in rows] == ["a", "b", "c", "d"]
     bodies = [json.loads(row["body"])[:2] for row in rows]
     assert bodies == [[[1], {}], [[2, 3], {}], [[], {"x": 4}], [[], {}]]
+
+
+def test_whoever_sends_a_task_it_gets_an_id_in_the_order_of_sending(shop: Shop) -> None:
+    with shop.app.app_context():
+        sent = [
+            shop.add.delay(1),  # learned
+            shop.add.delay(2),
+            shop.add.apply_async((3,), priority=2),
+            shop.celery.send_task(shop.add.name, (4,)),
+            shop.celery.send_task(shop.add.name, (5,), None, 0.0),
+            shop.add.s(6).apply_async(),
+        ]
+        shop.add.delay_many([(7,), (8,)])
+        named = shop.celery.send_task(shop.add.name, (9,), None, None, None, "its own")
+    found = [message["id"] for message in shop.take()]
+    assert found[:6] == [result.id for result in sent]
+    assert found[:-1] == sorted(found[:-1])
+    assert {uuid.UUID(each).version for each in found[:-1]} == {7}
+    assert found[-1] == named.id == "its own"
 
 
 def test_calls_are_taken_as_they_come(shop: Shop) -> None:

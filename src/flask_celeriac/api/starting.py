@@ -7,10 +7,10 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import flask
-from kombu.utils.uuid import uuid
 
 from .. import operations
 from ..records.task_record import as_json
+from ..task_ids import new_id
 from . import idempotency, signatures
 from .answers import Answer
 from .context import STARTED_BY, current_path
@@ -48,7 +48,7 @@ def start(api: Api, name: str, body: Call) -> Answer:
     """Start a task."""
     task = signatures.find(api.celery, name)
     args, kwargs = signatures.validated(task, body.args, body.kwargs)
-    task_id, key = uuid(), flask.request.headers.get("Idempotency-Key")
+    task_id, key = new_id(), flask.request.headers.get("Idempotency-Key")
     ran = None
     if key is None:
         ran = _send(api, name, args, kwargs, task_id)

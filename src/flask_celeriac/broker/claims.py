@@ -232,7 +232,6 @@ class Claims:
         held: deque[Held] = deque()
         channel = self._channel
         queues = channel._active_queues
-        queries.expire(db, time.time())
         room = channel.qos.can_consume_max_estimate()
         left = BATCH if room is None else min(BATCH, room + (self._allowance() if room else 0))
         if left == channel.qos.prefetch_count == 1:
@@ -242,7 +241,7 @@ class Claims:
             queue = queues[(self._rotation + index) % len(queues)]
             if queue in channel.no_ack:
                 limit, into = BATCH, taken
-                rows = queries.take(db, queue, limit)
+                rows = queries.take(db, queue, limit) if queries.any_ready(db, queue) else []
             else:
                 limit, into = left, held
                 rows = queries.claim(db, queue, limit, token) if limit else []
@@ -367,6 +366,7 @@ def claim_together(
     try:
         with these[0]._writing:
             with these[0]._store.file.transaction() as db:
+                queries.expire(db, time.time())
                 pairs = zip(these, tokens, strict=True)
                 outcomes = [claims._write_and_claim(db, token) for claims, token in pairs]
                 if also is not None:

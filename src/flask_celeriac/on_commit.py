@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from .celery_app import FlaskCelery
-    from .outbox.message import Message
+    from .outbox.message import Message, Packed
 
 T = TypeVar("T")
 
@@ -83,6 +83,11 @@ class OnCommit:
             return False
         return _is_in_body(self._app) and transactions.in_transaction(self._session)
 
+    @property
+    def is_inline(self) -> bool:
+        """Whether a call just does what it does: in eager mode, and where it is kept already."""
+        return bool(self._app.conf.task_always_eager) or capturing.current() is not None
+
     def send(self, call: Callable[[], T], session: Any = None) -> T:
         """Let a call write what it would publish.
 
@@ -90,16 +95,35 @@ class OnCommit:
         :param session: the one to write through, by default the application's
         :raises OutboxError: there is no session to write through, or no table in its database
         """
-        if self._app.conf.task_always_eager or capturing.current() is not None:
+        if self.is_inline:
             return call()
-        found = transactions.current(self._session if session is None else session)
-        if session is not None:
-            transactions.watch(found)
+        return self.keep(call, session)[0]
+
+    def keep(self, call: Callable[[], T], session: Any = None) -> tuple[T, list[Packed]]:
+        """:meth:`send`, where messages are kept; also returns what was written."""
+        found = self._session_of(session)
         capture = capture_for(self._app)
         with capturing.into(capture):
             result = call()
-        self._write(found, capture)
-        return result
+        queues: Any = self._app.amqp.queues
+        for message in capture.messages:
+            message.chords = capture.chords
+        written = [message.pack(queues) for message in capture.messages]
+        self._write(found, written)
+        return result, written
+
+    def write(self, packed: Packed, session: Any = None) -> None:
+        """Write a message that was made before.
+
+        :raises OutboxError: there is no session to write through, or no table in its database
+        """
+        self._write(self._session_of(session), [packed])
+
+    def _session_of(self, session: Any) -> Session:
+        found = transactions.current(self._session if session is None else session)
+        if session is not None:
+            transactions.watch(found)
+        return found
 
     def send_one(self, call: Callable[[], T], options: dict[str, Any]) -> T | None:
         """Let ``send_task`` write a message where that is to be kept; None where it is not.
@@ -130,27 +154,24 @@ class OnCommit:
             capture = capture_for(self._app)  # each message will have one of its own
         return None if capture is None else capture.producer
 
-    def _write(self, session: Session, capture: capturing.Capture) -> None:
-        if not capture.messages:
+    def _write(self, session: Session, messages: list[Packed]) -> None:
+        if not messages:
             return
         connection = transactions.connection_of(session)
         self._ensure_table(connection)
         now = time.time()
-        queues: Any = self._app.amqp.queues
-        rows = []
-        for message in capture.messages:
-            message.chords = capture.chords
-            rows.append(
-                {
-                    "task_id": message.task_id,
-                    "task": _short(message.task),
-                    "queue": _short(message.queue),
-                    "message": message.pack(queues),
-                    "created": now,
-                    "due": now + LEASE,
-                    "owner": self._owner,
-                }
-            )
+        rows = [
+            {
+                "task_id": message.task_id,
+                "task": _short(message.task),
+                "queue": _short(message.queue),
+                "message": message.text,
+                "created": now,
+                "due": now + LEASE,
+                "owner": self._owner,
+            }
+            for message in messages
+        ]
         ids = queries.add(connection, rows)
         written = transactions.Written(
             transactions.innermost(session), connection.engine, ids, self._ended, self._dropped

@@ -21,17 +21,19 @@ from celery.signals import after_task_publish, before_task_publish, task_sent
 from kombu import serialization
 from kombu.exceptions import EncodeError
 
-from . import carried, redaction, sending
+from . import capturing, carried, redaction, sending
 from .amqp import FlaskAMQP
 from .broker import template
+from .outbox.template import Template as KeptTemplate
 from .task_ids import new_id
 
 if TYPE_CHECKING:
     from celery.result import AsyncResult
 
-    from .broker.queries import Row
     from .broker.store import Store
     from .celery_app import FlaskCelery
+    from .on_commit import OnCommit
+    from .outbox.message import Packed
     from .task import Task
 
 #: Calls that :func:`send_many` puts in one transaction.
@@ -45,13 +47,14 @@ _SIGNALS: tuple[Any, ...] = (before_task_publish, after_task_publish, task_sent)
 class Plan:
     """How plain calls of a task are published.
 
+    :param store: None when they do not go into the embedded file
     :param template: None when they have to go Celery's way
     :param harmless: bytes of a body that break no limit of ``CELERIAC_MAX_MESSAGE_*``
     :param shows_arguments: whether the headers show values
     """
 
     store: Store | None
-    template: template.Template | None
+    template: template.Template | KeptTemplate | None
     serializer: str
     harmless: int
     shows_arguments: bool
@@ -72,11 +75,12 @@ class Plan:
 
     def row(
         self, task: Task[..., Any], call: tuple[Any, Any], task_id: str, here: dict[str, str]
-    ) -> Row:
-        """The message of a call.
+    ) -> Any:
+        """The message of a call: what the template makes.
 
         :param here: what :func:`.carried.here` says
         :raises EncodeError: an argument cannot be serialized
+        :raises TypeError: its body is not as the learned one
         """
         args, kwargs = call
         body = (args, kwargs, _NOTHING_EMBEDDED)
@@ -104,7 +108,7 @@ def send(task: Task[..., Any], args: Any, kwargs: Any) -> AsyncResult[Any] | Non
     :return: None when it has to go Celery's way; nothing was sent then
     """
     here = carried.here(cast("FlaskCelery", task.app))
-    plan = _plan(task, here)
+    plan = _plan(task, tuple(here))
     if plan is None or plan.store is None:
         return None
     task_id = new_id()
@@ -113,9 +117,7 @@ def send(task: Task[..., Any], args: Any, kwargs: Any) -> AsyncResult[Any] | Non
     except (EncodeError, TypeError):
         return None
     sending.store_soon(cast("FlaskCelery", task.app), plan.store.put, row)
-    result = task.AsyncResult(task_id)
-    result.ignored = plan.ignore_result
-    return result
+    return _result(task, task_id, plan)
 
 
 def send_learning(task: Task[..., Any], args: Any, kwargs: Any, sender: Any) -> AsyncResult[Any]:
@@ -129,23 +131,42 @@ def send_learning(task: Task[..., Any], args: Any, kwargs: Any, sender: Any) -> 
         return result
     with template.recorded() as rows:
         result = sender(args, kwargs)
-    conf: Any = task.app.conf
-    policy = cast("FlaskCelery", task.app).policy
     store = learned = None
     if len(rows) == 1 and rows[0][1].task_id == result.id and _may_be_learned(task):
         store, row = rows[0]
         learned = template.Template.learn(row, here)
-    _plans(task)[tuple(here)] = Plan(
-        store=store if learned else None,
-        template=learned,
-        serializer=task.serializer or conf.task_serializer,
-        harmless=policy.harmless,
-        shows_arguments=policy.show_arguments,
-        ignore_result=task.ignore_result,
-        settings=dict(conf.changes),
-        sources=len(conf.maps),
-        process=os.getpid(),
-    )
+    _plans(task)[tuple(here)] = _plan_of(task, learned, store if learned else None)
+    return result
+
+
+def keep(
+    task: Task[..., Any], call: tuple[Any, Any], sender: Any, outbox: OnCommit, session: Any = None
+) -> AsyncResult[Any]:
+    """Write a plain call into the outbox: the short way, or Celery's, and learn from it.
+
+    :param call: its positional and keyword arguments
+    :param sender: Celery's ``apply_async``
+    :param session: the session to write through, None for the application's
+    """
+    here = carried.here(cast("FlaskCelery", task.app))
+    key = (capturing.HEADER, *here)
+    plan = _plan(task, key)
+    if plan is not None and plan.template is not None:
+        task_id = new_id()
+        try:
+            packed: Packed = plan.row(task, _checked(task, *call), task_id, here)
+        except (EncodeError, TypeError):
+            pass
+        else:
+            outbox.write(packed, session)
+            return _result(task, task_id, plan)
+    result: AsyncResult[Any]
+    result, written = outbox.keep(lambda: sender(*call), session)
+    if key not in _plans(task) and _is_plain(task):
+        learned = None
+        if len(written) == 1 and written[0].task_id == result.id and _may_be_learned(task):
+            learned = KeptTemplate.learn(written[0], here)
+        _plans(task)[key] = _plan_of(task, learned, None)
     return result
 
 
@@ -172,7 +193,7 @@ def _send_batch(task: Task[..., Any], batch: list[tuple[tuple[Any, Any], str]]) 
         outbox.send(lambda: [task.apply_async(*call, task_id=task_id) for call, task_id in batch])
         return
     here = carried.here(cast("FlaskCelery", task.app))
-    plan = _plan(task, here)
+    plan = _plan(task, tuple(here))
     if plan is not None and plan.store is not None:
         try:
             rows = [plan.row(task, _checked(task, *call), task_id, here) for call, task_id in batch]
@@ -218,13 +239,39 @@ def _pairs(
 
 
 def _plans(task: Task[..., Any]) -> dict[tuple[str, ...], Plan]:
-    """How plain calls are published, by the headers that the current request adds."""
+    """How plain calls are published, by the headers that the current request adds.
+
+    Of those that are kept in the outbox, the names begin with its own header.
+    """
     found: dict[tuple[str, ...], Plan] = task.__dict__.setdefault("_plans", {})
     return found
 
 
-def _plan(task: Task[..., Any], here: dict[str, str]) -> Plan | None:
-    plans, key = _plans(task), tuple(here)
+def _plan_of(task: Task[..., Any], learned: Any, store: Store | None) -> Plan:
+    """What was learned of a call that has just been published."""
+    conf: Any = task.app.conf
+    policy = cast("FlaskCelery", task.app).policy
+    return Plan(
+        store=store,
+        template=learned,
+        serializer=task.serializer or conf.task_serializer,
+        harmless=policy.harmless,
+        shows_arguments=policy.show_arguments,
+        ignore_result=task.ignore_result,
+        settings=dict(conf.changes),
+        sources=len(conf.maps),
+        process=os.getpid(),
+    )
+
+
+def _result(task: Task[..., Any], task_id: str, plan: Plan) -> AsyncResult[Any]:
+    result = task.AsyncResult(task_id)
+    result.ignored = plan.ignore_result
+    return result
+
+
+def _plan(task: Task[..., Any], key: tuple[str, ...]) -> Plan | None:
+    plans = _plans(task)
     plan = plans.get(key)
     if plan is None or not _is_plain(task):
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import time
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
@@ -164,8 +165,12 @@ class Task(celery.Task[P, R]):
                 options.update(zip(_POSITIONAL, rest, strict=False))
                 return uniqueness.send(self, send, args, kwargs, options)
             options.pop("unique", None)
-            if rest or options or (outbox is not None and outbox.takes_calls):
+            if rest or options:
                 return send(args, kwargs, *rest, **options)
+            if outbox is not None and outbox.takes_calls:
+                if outbox.is_inline:
+                    return send(args, kwargs)
+                return publishing.keep(self, (args, kwargs), send, outbox)
             return publishing.send(self, args, kwargs) or publishing.send_learning(
                 self, args, kwargs, send
             )
@@ -233,10 +238,10 @@ class Task(celery.Task[P, R]):
         outbox = getattr(self.app, "on_commit", None)
         if outbox is None:
             raise OutboxError
-        return cast(
-            "AsyncResult[R]",
-            outbox.send(lambda: self.apply_async(args, kwargs, **options), session),
-        )
+        if options or self.unique is not None or outbox.is_inline:
+            call = functools.partial(self.apply_async, args, kwargs, **options)
+            return cast("AsyncResult[R]", outbox.send(call, session))
+        return publishing.keep(self, (args, kwargs), self.apply_async, outbox, session)
 
     def delay_many(self, calls: Iterable[Any], *, ids: Iterable[str] | None = None) -> int:
         """Send the task many times: some hundred messages in a transaction or round trip.

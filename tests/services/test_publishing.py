@@ -231,6 +231,20 @@ def test_many_calls_keep_their_order_and_ids(shop: Shop) -> None:
     assert bodies == [[[1], {}], [[2, 3], {}], [[], {"x": 4}], [[], {}]]
 
 
+def test_a_task_that_expires_does_so_after_its_own_sending(make_app: MakeApp) -> None:
+    shop = Shop(make_app())
+
+    @shop.celeriac.task(name="briefly", expires=60)
+    def briefly() -> None: ...
+
+    with shop.app.app_context():
+        for _ in range(3):
+            briefly.delay()
+        briefly.delay_many([(), ()])
+    moments = [json.loads(message["envelope"])["headers"]["expires"] for message in shop.take()]
+    assert len(set(moments)) == 5
+
+
 def test_whoever_sends_a_task_it_gets_an_id_in_the_order_of_sending(shop: Shop) -> None:
     with shop.app.app_context():
         sent = [

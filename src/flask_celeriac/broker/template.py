@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import time
-import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from json.encoder import encode_basestring as quoted
-from typing import TYPE_CHECKING, Any
+from json.encoder import encode_basestring
+from typing import TYPE_CHECKING
 
+from ..learned import LearnedText, Place, in_headers
 from .envelope import encode
 from .queries import Row
 
@@ -19,10 +18,10 @@ if TYPE_CHECKING:
 
 _recording: ContextVar[list[tuple[Store, Row]] | None] = ContextVar("recording", default=None)
 
-#: What differs from one plain call of a task to the next, besides the body.
-_VARYING = {
-    "headers": {"id": "id", "root_id": "id", "argsrepr": "args", "kwargsrepr": "kwargs"},
-    "properties": {"correlation_id": "id", "reply_to": "reply_to"},
+#: What differs from one plain call of a task to the next, besides the headers and the body.
+_PROPERTIES: dict[Place, str] = {
+    ("properties", "correlation_id"): "id",
+    ("properties", "reply_to"): "reply_to",
 }
 
 
@@ -50,11 +49,11 @@ class Template:
     .. versionadded:: 0.1
     """
 
-    __slots__ = ("_row", "_text")
+    __slots__ = ("_envelope", "_row")
 
-    def __init__(self, row: Row, text: str) -> None:
+    def __init__(self, row: Row, envelope: LearnedText) -> None:
         self._row = row
-        self._text = text
+        self._envelope = envelope
 
     @classmethod
     def learn(cls, row: Row, headers: Iterable[str]) -> Template | None:
@@ -64,17 +63,9 @@ class Template:
         """
         if row.due is not None or row.expires is not None or row.task_id is None:
             return None
-        try:
-            envelope = json.loads(row.envelope)
-            fields, marks = _mark(envelope, headers)
-        except (KeyError, ValueError):
-            return None
-        text = encode(envelope).replace("%", "%%")
-        for name, mark in marks.items():
-            text = text.replace(quoted(mark), f"%({name})s")
-        if fields["id"] != row.task_id or text % _encoded(fields) != row.envelope:
-            return None
-        return cls(row, text)
+        places = {**in_headers(headers), **_PROPERTIES}
+        envelope = LearnedText.learn(row.envelope, places, encode, encode_basestring)
+        return None if envelope is None else cls(row, envelope)
 
     def make(self, fields: dict[str, str], body: str | bytes) -> Row:
         """The row of another call.
@@ -90,27 +81,6 @@ class Template:
             None,
             None,
             time.time(),
-            self._text % _encoded(fields),
+            self._envelope.fill(fields),
             body,
         )
-
-
-def _mark(
-    envelope: dict[str, Any], headers: Iterable[str]
-) -> tuple[dict[str, str], dict[str, str]]:
-    """Put marks where values differ from call to call; return the values, and the marks."""
-    places = {part: dict(names) for part, names in _VARYING.items()}
-    places["headers"].update((name, name) for name in headers)
-    fields: dict[str, str] = {}
-    marks: dict[str, str] = {}
-    for part, names in places.items():
-        for key, name in names.items():
-            value = envelope[part][key]
-            if not isinstance(value, str) or fields.setdefault(name, value) != value:
-                raise ValueError(f"{key} is not what it is in a plain call")
-            envelope[part][key] = marks.setdefault(name, uuid.uuid4().hex)
-    return fields, marks
-
-
-def _encoded(fields: dict[str, str]) -> dict[str, str]:
-    return {name: quoted(value) for name, value in fields.items()}

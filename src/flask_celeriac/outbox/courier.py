@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 
@@ -15,6 +16,9 @@ from .. import fork_gate
 
 #: Seconds without work after which the thread ends; the next work begins another.
 IDLE = 10.0
+#: Seconds by which the thread lets whoever has committed go on with its request, whose time it
+#: would take otherwise: Python runs one of them. What is committed meanwhile goes along.
+HEAD_START = 0.001
 #: Seconds that the end of the process waits for what was committed just before.
 FAREWELL = 2.0
 #: How much may wait here. What is more than that is left to the relays.
@@ -64,10 +68,14 @@ class Courier:
             with self._changed:
                 self._busy = False
                 self._changed.notify_all()
+                rested = not self._jobs
                 if not self._changed.wait_for(lambda: self._jobs, IDLE):
                     if self._thread is me:
                         self._thread = None
                     return
+            if rested:
+                time.sleep(HEAD_START)
+            with self._changed:
                 job = self._jobs.popleft()
                 self._busy = True
             try:

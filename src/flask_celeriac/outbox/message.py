@@ -3,20 +3,38 @@
 from __future__ import annotations
 
 import base64
+import json
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from kombu import Exchange, Queue
 from kombu.compression import compress
 from kombu.serialization import dumps as serialize
-from kombu.utils.json import dumps, loads
+from kombu.utils.json import dumps as kombu_dumps
+from kombu.utils.json import loads
 
 from ..capturing import HEADER
 
 _VERSION = 1
+#: JSON as this room writes it: in ASCII, which every database's character set has.
+encode = json.JSONEncoder(separators=(",", ":")).encode
 #: Options of a publication that mean nothing any more when it is made up for.
 _OF_THE_CALL = ("retry", "retry_policy", "timeout", "confirm_timeout", "mandatory", "immediate")
+
+
+class Packed(NamedTuple):
+    """A message as it is stored.
+
+    :param queue: where it goes, as far as that can be said in a word
+    :param is_special: whether there is more to it than a text as body
+    """
+
+    task_id: str | None
+    task: str | None
+    queue: str | None
+    text: str
+    is_special: bool
 
 
 @dataclass
@@ -50,24 +68,27 @@ class Message:
             return str(self.declare[0].name)
         return self.options.get("routing_key") or None
 
-    def pack(self, queues: Any) -> str:
-        """The text that is stored.
+    def pack(self, queues: Any) -> Packed:
+        """What is stored.
 
         :param queues: the application's queues, which are named only
         """
         binary = isinstance(self.body, bytes)
         body = base64.b64encode(self.body).decode() if binary else self.body  # type: ignore[arg-type]
-        return dumps(
-            {
-                "version": _VERSION,
-                "body": body,
-                "binary": binary,
-                "headers": self.headers,
-                "options": self.options,
-                "declare": [_packed(entity, queues) for entity in self.declare],
-                "chords": self.chords,
-            }
-        )
+        data = {
+            "version": _VERSION,
+            "body": body,
+            "binary": binary,
+            "headers": self.headers,
+            "options": self.options,
+            "declare": [_packed(entity, queues) for entity in self.declare],
+            "chords": self.chords,
+        }
+        try:
+            text = encode(data)
+        except TypeError:
+            text = kombu_dumps(data)
+        return Packed(self.task_id, self.task, self.queue, text, binary or bool(self.chords))
 
     @classmethod
     def unpack(cls, text: str, queues: Any) -> Message:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -376,6 +377,21 @@ def test_many_are_changed_once_they_are_counted(api: Client, app: Flask) -> None
     assert response.json == {"done": 3, "refused": {}, "made": {}}
     for task_id in ids:
         assert audited(app, task_id) == ["start", "revoke", "discard"]
+
+
+def test_the_audit_of_many_names_what_was_sent_for_each(api: Client, app: Flask) -> None:
+    task_id = queued(api)
+    api("POST", f"/tasks/{task_id}/revoke")
+    created = api.get(f"/tasks/{task_id}")["created"]
+    chosen = {"state": ["revoked"], "created_after": created}
+    response = api("POST", "/tasks/retry", {"filter": chosen, "expected": 1})
+    assert response.json is not None
+    made = response.json["made"][task_id]
+    with sources_of(app.extensions["celery"]).engine.connect() as connection:
+        (row,) = connection.execute(
+            select(audit.c.details).where(audit.c.target == task_id, audit.c.verb == "retry")
+        )
+    assert json.loads(row.details) == {"many": True, "new": made}
 
 
 def test_queues_are_paused_until_they_are_resumed(api: Client, app: Flask) -> None:

@@ -20,7 +20,7 @@ from kombu.exceptions import OperationalError
 from sqlalchemy import event
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
-from flask_celeriac import Celeriac, CeleriacError
+from flask_celeriac import Celeriac, CeleriacError, operations
 from flask_celeriac.errors import OutboxError, UnserializableArgumentError
 from flask_celeriac.outbox import transactions
 from flask_celeriac.outbox.courier import courier
@@ -347,6 +347,21 @@ def test_an_engine_that_is_there_for_one_request_is_not_kept(small_shop: Shop) -
     assert shop.sent() == ids
     gc.collect()
     assert [engine() for engine in engines] == [None] * 5
+
+
+def test_why_it_waits_is_told_while_the_broker_is_away(tmp_path: Path) -> None:
+    settings = {
+        "broker_url": "redis://127.0.0.1:1/0",
+        "result_backend": f"celeriac:///{tmp_path}/results.db",
+    }
+    with opened(tmp_path, f"sqlite:///{tmp_path}/app.db", CELERY=settings) as shop:
+        result = shop.add.delay_on_commit(1, 2)
+        shop.session.commit()
+        assert courier.wait(30)
+        (row,) = shop.rows()
+        (reason,) = operations.why(shop.celery, result.id)
+    assert reason.code == "outbox"
+    assert row.error in reason.text
 
 
 def test_a_broker_that_is_away_is_nobodys_business(

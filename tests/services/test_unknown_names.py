@@ -35,9 +35,15 @@ def test_it_is_run_by_a_worker_of_the_next_version(
     celery: Any = app.extensions["celery"]
     caplog.set_level(logging.WARNING)
     sent = celery.send_task("next.double", (21,))
+    recorded = celery.recorder.is_needed or celery.conf.broker_url.startswith("celeriac")
+    first = operations.find(celery, sent.id) if recorded else None
     with working(app):
         wait_for(lambda: "is not known to this worker" in caplog.text, "it was not met")
+        if first is not None:
+            assert operations.why(celery, sent.id)[0].code == "unknown_name"
     assert not sent.ready()
+    if first is not None:
+        assert operations.find(celery, sent.id).created == first.created
     celery.task(double, name="next.double", shared=False)
     with working(app):
         assert sent.get(timeout=60) == 42

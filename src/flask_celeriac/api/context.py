@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -102,20 +102,31 @@ class Api:
         """Those that are of whoever asks."""
         return [task for task in tasks if self.is_theirs(task)]
 
-    def audit(self, verb: str, *targets: str, **details: Any) -> None:
+    def audit(self, verb: str, target: str, **details: Any) -> None:
         """Note a change that was made. One that cannot be noted there is at least in the log."""
-        if not targets:
+        self.audit_many(verb, {target: details})
+
+    def audit_many(self, verb: str, changes: Mapping[str, dict[str, Any]]) -> None:
+        """Note many changes.
+
+        :param changes: details by targets
+        """
+        if not changes:
             return
-        actor = self.actor
-        text = json.dumps(details, default=str) if details else None
-        same = {"at": time.time(), "actor": actor, "verb": verb, "details": text}
+        same = {"at": time.time(), "actor": self.actor, "verb": verb}
+        rows = [
+            {
+                **same,
+                "target": target,
+                "details": json.dumps(details, default=str) if details else None,
+            }
+            for target, details in changes.items()
+        ]
         try:
             with self.engine.begin() as connection:
-                queries.add_audit(connection, [{**same, "target": each} for each in targets])
+                queries.add_audit(connection, rows)
         except Exception:
-            logger.exception(
-                "Not in the audit table: %s, %s, by %s: %s", verb, ", ".join(targets), actor, text
-            )
+            logger.exception("Not in the audit table: %s", rows)
 
 
 def current_path(endpoint: str, **values: Any) -> str:

@@ -96,7 +96,11 @@ def discard_many(api: Api, body: Many) -> Answer:
 
 
 def _many(api: Api, verb: str, body: Many, **options: Any) -> Answer:
-    changed: list[str] = []
+    changed: dict[str, dict[str, Any]] = {}
+
+    def note(task_id: str, new: str | None) -> None:
+        changed[task_id] = {"many": True, **options, **({} if new is None else {"new": new})}
+
     try:
         outcome = operations.apply_to_many(
             api.celery,
@@ -104,9 +108,9 @@ def _many(api: Api, verb: str, body: Many, **options: Any) -> Answer:
             body.filter.as_filter(),
             expected=body.expected,
             allowed=api.hooks.owns,
-            tell=changed.append,
+            tell=note,
             **options,
         )
     finally:  # what was done until an error was done
-        api.audit(verb, *changed, many=True, **options)
+        api.audit_many(verb, changed)
     return Answer(asdict(outcome))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .. import fork_gate
 from ..capturing import HEADER
 from ..errors import StorageError
-from . import conditions, queries, task_queries, template
+from . import conditions, limit_queries, queries, task_queries, template
 from .batch import Batch
 from .claims import Claims
 from .envelope import pack, unpack
@@ -189,6 +189,17 @@ class Channel(Topology):
     def note_stopped(self, delivery_tag: str) -> None:
         """The run of this task was stopped; it is given back next."""
         self.claims.stopped.add(queries.claim_of(delivery_tag))
+
+    def put_off(self, delivery_tag: str, due: float, headers: dict[str, Any]) -> bool:
+        """Have a claimed message wait in its place until a moment, as if it had not been claimed.
+
+        :param headers: what is added to those it has; None takes one away
+        :return: whether the claim was still held
+        """
+        with self.store.file.transaction() as db:
+            held = limit_queries.put_off(db, *queries.claim_of(delivery_tag), due, headers)
+        self.store.ring()
+        return held
 
     def turn_later(self, seconds: float) -> None:
         """Take a turn when some time has passed, if none comes before that."""

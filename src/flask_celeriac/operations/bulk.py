@@ -62,7 +62,7 @@ def apply_to_many(
     *,
     expected: int,
     allowed: Allowed = None,
-    tell: Callable[[str], object] | None = None,
+    tell: Callable[[str, str | None], object] | None = None,
     **options: Any,
 ) -> Outcome:
     """Do something with every task that a filter chooses.
@@ -72,7 +72,8 @@ def apply_to_many(
     :param verb: one of :data:`VERBS`
     :param expected: how many :func:`count_allowed` said there are
     :param allowed: as :func:`count_allowed` takes it
-    :param tell: called with the id of each task that it was done to
+    :param tell: called with the id of each task that it was done to, and that of the one that was
+        sent for it, if one was
     :param options: of the verb
     :raises InvalidRequestError: there is no such verb, or more tasks than are counted
     :raises CountChangedError: there are more or fewer than expected; nothing was done
@@ -102,13 +103,14 @@ def apply_to_each(
     verb: str,
     ids: Iterable[str],
     *,
-    tell: Callable[[str], object] | None = None,
+    tell: Callable[[str, str | None], object] | None = None,
     **options: Any,
 ) -> Outcome:
     """Do something with each of some tasks.
 
     :param verb: one of :data:`VERBS`
-    :param tell: called with the id of each task that it was done to
+    :param tell: called with the id of each task that it was done to, and that of the one that was
+        sent for it, if one was
     :param options: of the verb
     :raises StorageError: the embedded file cannot be used; what was done until then stays so
     """
@@ -125,7 +127,7 @@ def apply_to_each(
             continue
         done += 1
         if tell is not None:
-            tell(task_id)
+            tell(task_id, result if verb == "retry" else None)
         if result is not None:
             made[task_id] = result
     return Outcome(done, refused, made)

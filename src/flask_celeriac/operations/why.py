@@ -46,7 +46,9 @@ def why(app: FlaskCelery, task_id: str) -> list[Reason]:
         runs = Reason("running", f"It does not wait: {task.worker or 'a worker'} runs it.")
         return _limited(app, task) if is_held_back(app, task) else [runs]
     sources = sources_of(app)
-    reasons = _in_outbox(app, task) or _put_off(app, sources, task)
+    if kept := _in_outbox(app, task):
+        return kept  # whatever a worker would say of it: the broker may be out of reach
+    reasons = _put_off(app, sources, task)
     if reasons:
         pass  # and its time is only when it asks again
     elif task.state == states.SCHEDULED:
@@ -57,7 +59,9 @@ def why(app: FlaskCelery, task_id: str) -> list[Reason]:
         )
     paused = _paused(sources, task)
     # Workers do not consume a paused queue: that is no reason of its own.
-    reasons += paused or _workers(task, list_workers(app))
+    workers = paused or _workers(task, list_workers(app))
+    unknown = any(reason.code == "unknown_name" for reason in workers)
+    reasons = [*workers, *reasons] if unknown else [*reasons, *workers]
     reasons += _limited(app, task)
     return reasons + _others(sources, task, alone=not reasons)
 

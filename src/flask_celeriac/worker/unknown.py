@@ -1,18 +1,18 @@
 """A task that this worker does not know is kept for one that does, for a while.
 
-Where a new version is rolled out, its tasks reach workers of the old one. Such a message is sent
-once more after a pause that grows, and acknowledged then: it is in a queue or in a worker's hands
-all the time, and reaches other workers.
+Where a new version is rolled out, its tasks reach workers of the old one. Such a message waits in
+its place on the embedded broker, for a time that grows. Elsewhere it is sent once more after that,
+and acknowledged then: it is in a queue or in a worker's hands all the time, and reaches other
+workers.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from datetime import datetime, timezone
 from typing import Any
 
-from .. import capturing, signing
+from .. import signing
 from ..records import description
 from ..records.description import AGAIN, UNKNOWN_SINCE
 from .burial import bury, is_gone, later
@@ -50,8 +50,10 @@ def keep(consumer: Any, message: Any, name: str) -> None:
         name, message.headers.get("id"), patience - waited,
     )  # fmt: skip
     pause = min(max(SHORTEST, waited / 2), LONGEST, max(patience - waited, SHORTEST))
-    if _keeps_time(message):
-        _send(consumer, message, queue, since or now, eta=now + pause)
+    put_off = getattr(message.channel, "put_off", None)
+    if put_off is not None:
+        put_off(message.delivery_tag, now + pause, {UNKNOWN_SINCE: since or now, AGAIN: 1})
+        message.ack_log_error(logger, consumer.connection_errors)  # which is of no claim any more
         return
     consumer.qos.increment_eventually()
 
@@ -63,14 +65,10 @@ def keep(consumer: Any, message: Any, name: str) -> None:
     later(consumer, pause, again)
 
 
-def _send(consumer: Any, message: Any, queue: str, since: float, eta: float | None = None) -> None:
+def _send(consumer: Any, message: Any, queue: str, since: float) -> None:
     """Send a message to its queue once more, and acknowledge it."""
     headers = {**message.headers, UNKNOWN_SINCE: since, AGAIN: 1}
     headers.pop("compression", None)  # kombu has undone it
-    # The embedded broker would take it for the message that is there, and not put it.
-    headers.pop(capturing.HEADER, None)
-    if eta is not None:
-        headers["eta"] = datetime.fromtimestamp(eta, timezone.utc).isoformat()
     known = {name: message.properties.get(name) for name in ("correlation_id", "reply_to")}
     if keys := consumer.app.policy.signing_keys:  # the signature was right, for another date
         content = (message.content_type, message.content_encoding)
@@ -94,11 +92,6 @@ def _send(consumer: Any, message: Any, queue: str, since: float, eta: float | No
         message.reject_log_error(logger, consumer.connection_errors, requeue=True)
     else:
         message.ack_log_error(logger, consumer.connection_errors)
-
-
-def _keeps_time(message: Any) -> bool:
-    """Whether its broker keeps a message until its ``eta``, where it has none to wait for."""
-    return hasattr(message.channel, "waiting_messages")
 
 
 def _queue_of(consumer: Any, message: Any) -> str | None:

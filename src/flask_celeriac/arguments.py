@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import enum
-from collections.abc import Iterator, Mapping
+import inspect
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from kombu import serialization
@@ -29,6 +31,14 @@ class UnserializableArgumentError(errors.UnserializableArgumentError, EncodeErro
 
 def _unpickled(*args: object) -> UnserializableArgumentError:
     return UnserializableArgumentError(*args)
+
+
+def unknown(option: str, task_name: str, name: str, fun: Callable[..., Any]) -> errors.ConfigError:
+    """The error of an option that names an argument which its task does not have."""
+    parameters = inspect.signature(fun).parameters
+    close = difflib.get_close_matches(name, parameters, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(parameters) or 'none'}"
+    return errors.ConfigError(f"{option}: the task {task_name} has no argument {name!r}: {hint}")
 
 
 def refuse(

@@ -120,7 +120,7 @@ class FlaskCelery(Celery[Any]):
         """Send a task, as :meth:`celery.Celery.send_task` does.
 
         :param options: Celery's; and ``labels``, a list of words that tasks can be found by
-        :raises InvalidRequestError: the labels cannot be any
+        :raises InvalidRequestError: the labels, or a date, cannot be any; nothing was sent
         :raises UnserializableArgumentError: an argument cannot be serialized; nothing was sent
         :raises MessageRefusedError: it is too large, too deep or in a format that workers do not
             read; nothing was sent
@@ -130,6 +130,7 @@ class FlaskCelery(Celery[Any]):
         options.update(zip(_POSITIONAL, positional, strict=False))
         options["task_id"] = options.get("task_id") or new_id()
         carried.carry(self, options)
+        due_dates.check(name, options)
         due_dates.look(self, name, options.get("countdown"), options.get("eta"))
         try:
             if self.on_commit is not None:

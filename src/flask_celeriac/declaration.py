@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 from celery.local import Proxy
 from werkzeug.local import LocalProxy
 
-from . import limits
+from . import limits, redaction
 from .errors import ConfigError
 from .schedules.entry import Expression, parse
 from .task import ROUTING, Task
@@ -65,6 +65,9 @@ class Declaration:
         self.fun = fun
         self.routing = {name: options.pop(name) for name in ROUTING if name in options}
         self.options = limits.normalised(options)
+        if self.options.get("redact"):
+            given = self.options["redact"]
+            self.options["redact"] = redaction.normalised(fun.__name__, fun, given)
         self.is_limited = any(self.options.get(name) is not None for name in limits.OPTIONS)
         if self.is_limited:
             limits.check_names(fun.__name__, fun, self.options)

@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any
 from celery.utils.time import maybe_iso8601
 
 from . import brokers
+from .errors import InvalidRequestError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from .celery_app import FlaskCelery
 
 logger = logging.getLogger(__name__)
@@ -34,6 +37,25 @@ _LONG = {
         "newer, above the time limit, or lower that."
     ),
 }
+
+
+def check(name: str, options: Mapping[str, Any]) -> None:
+    """Refuse dates that are none, which Celery and brokers stumble over.
+
+    :param options: the named options of ``send_task``
+    :raises InvalidRequestError: ``eta`` or ``expires`` is a text, and no date
+    """
+    for option in ("eta", "expires"):
+        given = options.get(option)
+        if not isinstance(given, str):
+            continue
+        try:
+            maybe_iso8601(given)
+        except ValueError:
+            raise InvalidRequestError(
+                f"{name}: {option}={given!r} is no date: give a datetime with its time zone, or a"
+                " text such as '2026-11-25T08:00:00+00:00'"
+            ) from None
 
 
 def look(app: FlaskCelery, name: str, countdown: Any, eta: Any) -> None:

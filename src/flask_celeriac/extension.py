@@ -89,6 +89,7 @@ class Celeriac:
         settings = config.resolve(app.config, options=options, base_dir=app.root_path)
         urls.check(settings)
         ledgers.check(settings, [d.fun.__name__ for d in self._declarations if d.is_limited])
+        ledgers.check_acks(settings, {d.fun.__name__: d.options for d in self._declarations})
         message_policy.check_settings(settings)
         for key in set(OWN_KEYS) - {"config_file", "signing_keys"}:
             app.config.setdefault(f"CELERIAC_{key.upper()}", getattr(settings.options, key))

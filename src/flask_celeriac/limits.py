@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import re
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal, TypeAlias
 
+from . import arguments
 from .errors import ConfigError
 
 #: What tells calls of a task apart: names of arguments, or a function of the arguments.
@@ -196,12 +196,9 @@ def check_names(task: str, fun: Callable[..., Any], options: dict[str, Any]) -> 
         names = (key,) if isinstance(key, str) else key
         if not isinstance(names, tuple):
             continue
-        parameters = inspect.signature(fun).parameters
         for name in names:
-            if name not in parameters:
-                close = difflib.get_close_matches(name, parameters, n=1)
-                hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(parameters)}"
-                raise ConfigError(f"{option}: the task {task} has no argument {name!r}: {hint}")
+            if name not in inspect.signature(fun).parameters:
+                raise arguments.unknown(option, task, name, fun)
 
 
 def _is_count(number: Any) -> bool:

@@ -22,6 +22,12 @@ if TYPE_CHECKING:
     from .celery_app import FlaskCelery
     from .records.gate_queries import Open
 
+#: Why a task is not sent again.
+_NOT_SIGNED = (
+    "signature: a message under its id was not signed as it should be, and is a dead letter: see"
+    " who sent it, and what it asks for, before you retry this one"
+)
+
 logger = logging.getLogger(__name__)
 
 
@@ -90,6 +96,13 @@ def send_again(app: FlaskCelery, lost: Open) -> bool:
         row = task_queries.find_task(connection, lost.task_id)
         if row is None or not gate_queries.take_over(connection, lost, time.time()):
             return False
+        is_forged = bool(app.policy.signing_keys) and gate_queries.is_claimed(
+            connection, lost.task_id
+        )
+    if is_forged:
+        # To send it again would be to sign it. What is recorded is no proof of who sent it.
+        app.recorder.given_up(row.task_id, row.name, row.queue, row.created, _NOT_SIGNED)
+        return False
     if row.name is None or row.arguments is None:
         logger.error(
             "The message of task %s was lost, and its arguments are not kept: send it again with"

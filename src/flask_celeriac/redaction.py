@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,9 @@ from weakref import WeakKeyDictionary
 
 from celery.utils.saferepr import saferepr
 
+from . import arguments
 from .config_mask import HIDDEN, mask
+from .errors import ConfigError
 
 if TYPE_CHECKING:
     from .celery_app import FlaskCelery
@@ -95,6 +97,28 @@ def shown(
     except Exception:
         logger.exception("The arguments of task %s are hidden: its redact failed", name)
         return [HIDDEN] * len(args), dict.fromkeys(kwargs, HIDDEN)
+
+
+def normalised(task: str, fun: Callable[..., Any], redact: Any) -> Any:
+    """What a task's ``redact`` was given, as it is used: a function, or names.
+
+    :raises ConfigError: it is neither, or names an argument that the task does not have
+    """
+    if callable(redact):
+        return redact
+    names = (redact,) if isinstance(redact, str) else tuple(redact)
+    if not all(isinstance(name, str) for name in names):
+        raise ConfigError(
+            f"redact: the task {task} is to hide {redact!r}: give names of its arguments, such as"
+            " ('card',), or a function"
+        )
+    parameters = inspect.signature(fun).parameters
+    if any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
+        return names  # which takes any name
+    for name in names:
+        if name not in parameters:
+            raise arguments.unknown("redact", task, name, fun)
+    return names
 
 
 def _masked(

@@ -22,6 +22,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from werkzeug.datastructures import FileStorage
 
 from flask_celeriac import Celeriac, UnserializableArgumentError
+from flask_celeriac.errors import InvalidRequestError
 
 from .conftest import MakeApp, working
 
@@ -177,3 +178,16 @@ def test_the_tasks_serializer_decides(app: Flask) -> None:
         pytest.raises(UnserializableArgumentError, match=r"args\[0\]: function"),
     ):
         pickled.delay(lambda: None)
+
+
+@pytest.mark.parametrize("option", ["eta", "expires"])
+def test_a_text_that_is_no_date_is_refused_in_words(make_app: MakeApp, option: str) -> None:
+    celeriac = Celeriac()
+
+    @celeriac.task
+    def nothing() -> None: ...
+
+    app = make_app()
+    celeriac.init_app(app)
+    with app.app_context(), pytest.raises(InvalidRequestError, match=f"{option}='soon' is no date"):
+        nothing.apply_async(**{option: "soon"})

@@ -222,6 +222,20 @@ def test_early_acknowledgement(tmp_path: Path) -> None:
     @mine.task(concurrency=1, acks_late=False)
     def early() -> None: ...
 
+    refused = pytest.raises(ConfigError, match="early: with acks_late=False")
+    with refused, systems.system("embedded", tmp_path, mine):
+        pass
+
+
+def test_early_acknowledgement_by_the_base_of_a_task(tmp_path: Path) -> None:
+    mine = Celeriac()
+
+    class Early(Task[..., Any]):
+        acks_late = False
+
+    @mine.task(concurrency=1, base=Early)
+    def early() -> None: ...
+
     refused = pytest.raises(ConfigError, match="acks_late")
     with systems.system("embedded", tmp_path, mine) as app, working(app), refused:
         early.delay().get(timeout=20)

@@ -17,7 +17,7 @@ from flask import Flask
 from kombu import Consumer
 from sqlalchemy import make_url
 
-from flask_celeriac import Access, Celeriac, cli, operations
+from flask_celeriac import Access, Celeriac, ConfigError, cli, operations
 from flask_celeriac.logs import LineFormatter
 from tests.support.processes import wait_for
 
@@ -215,3 +215,26 @@ def test_a_task_says_what_may_be_shown(make_app: MakeApp) -> None:
         assert shown.kwargs == {"url": "**", "no": None}
         shown = operations.show(celery, untellable.delay("a", 2, b=3).id)
         assert (shown.args, shown.kwargs) == (["**", "**"], {"b": "**"})
+
+
+def test_a_name_to_hide_that_is_no_argument_is_refused(make_app: MakeApp) -> None:
+    mine = Celeriac()
+    with pytest.raises(ConfigError, match="no argument 'crad': did you mean 'card'"):
+
+        @mine.task(redact=("crad",))
+        def pay(card: str) -> None: ...
+
+    with pytest.raises(ConfigError, match="give names"):
+
+        @mine.task(redact=(1,))
+        def refund(card: str) -> None: ...
+
+    @mine.task(name="secrets.charge", redact="card")
+    def charge(card: str, car: str) -> None: ...
+
+    app = make_app()
+    mine.init_app(app)
+    with app.app_context():
+        charge.delay("4111", "blue")
+        (task,) = operations.list_tasks(app.extensions["celery"]).tasks
+    assert task.args == ["**", "blue"]

@@ -13,6 +13,7 @@ from kombu import Consumer
 
 from flask_celeriac import Celeriac, operations, signing
 from flask_celeriac.records.task_record import Filter, TaskRecord
+from flask_celeriac.worker import reconciler
 from tests.support.processes import wait_for
 
 from .conftest import working
@@ -139,6 +140,27 @@ def test_what_is_not_signed_does_not_run(app: Flask, celery: Any) -> None:
     # What is forged is not listed under the id it claims.
     assert message.headers["id"] not in {task.id for task in letters}
     assert "another" not in {task.id for task in letters}
+
+
+@pytest.mark.parametrize("app", ["redis+postgresql"], indirect=True)
+def test_what_was_not_signed_is_not_sent_again_from_its_record(
+    app: Flask, celery: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its sender can write records, and has no secret: who sends it again would sign it."""
+    message = captured(celery, lambda: add.delay(7))
+    task_id = message.headers["id"]
+    put_back(app, message, **{signing.HEADER: None})
+    with working(app):
+        wait_for(lambda: dead(celery), "it is no dead letter")
+    monkeypatch.setattr(reconciler, "AGE", 0.0)
+    missing = reconciler.look(celery, {})
+    assert set(missing) == {task_id}
+    assert reconciler.look(celery, missing) == {}
+    task = operations.find(celery, task_id)
+    assert (task.state, task.error_type) == ("dead", "signature")
+    with working(app):
+        assert add.delay(8).get(timeout=60) == 9
+    assert ran == [8]
 
 
 def test_nobody_is_told_of_what_is_not_signed(app: Flask, celery: Any) -> None:

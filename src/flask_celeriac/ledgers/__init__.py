@@ -10,7 +10,7 @@ from .. import brokers
 from ..errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from ..celery_app import FlaskCelery
@@ -100,6 +100,28 @@ NO_PLACE = (
     " all workers reach, as this broker cannot do it: set CELERIAC_DATABASE to the URL of one, or"
     " use the embedded broker."
 )
+
+
+NO_END = (
+    "with acks_late=False nothing tells whether a run has ended: leave acks_late on, as it is by"
+    " default, or leave out concurrency=."
+)
+
+
+def check_acks(settings: Settings, tasks: Mapping[str, Mapping[str, Any]]) -> None:
+    """Look whether the ends of tasks that are counted will be noticed on the embedded broker.
+
+    :param tasks: the options of tasks, by their names
+    :raises ConfigError: one of them will not
+    """
+    celery = settings.celery
+    broker = celery.get("broker_write_url") or celery.get("broker_url")
+    if broker and brokers.kind_of_url(broker) != "embedded":
+        return
+    usual = celery.get("task_acks_late", True)
+    for name, options in tasks.items():
+        if options.get("concurrency") is not None and not options.get("acks_late", usual):
+            raise ConfigError(f"{name}: {NO_END}")
 
 
 def check(settings: Settings, tasks: Sequence[str]) -> None:

@@ -5,6 +5,7 @@ Functions take the connection first and never commit.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -127,6 +128,13 @@ def put_letter(connection: Connection, values: dict[str, Any]) -> None:
     """Store a message as it came, in the place of an older one of its task."""
     connection.execute(delete(dead_letter).where(dead_letter.c.task_id == values["task_id"]))
     connection.execute(insert(dead_letter).values(values))
+
+
+def is_claimed(connection: Connection, task_id: str) -> bool:
+    """Whether a message under a task's id was put away, its signature not being right."""
+    said = dead_letter.c.headers.contains(f'"id": {json.dumps(task_id)}', autoescape=True)
+    letter = select(dead_letter.c.task_id).where(dead_letter.c.reason == "signature", said)
+    return connection.execute(letter.limit(1)).first() is not None
 
 
 def find_letter(connection: Connection, task_id: str) -> Row[Any] | None:

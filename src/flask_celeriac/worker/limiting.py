@@ -13,6 +13,7 @@ from celery.exceptions import Ignore, Reject
 
 from .. import capturing, task_keys
 from ..errors import ConfigError, StorageError
+from ..ledgers import NO_END
 from ..limits import PERMIT, TICKET, WAITS, begin_of
 from ..records.description import AGAIN, UNKNOWN_SINCE
 
@@ -78,10 +79,7 @@ def leave(task: Any, held: Held | None) -> None:
 def _take_slot(task: Any, request: Any, limit: Limit) -> Held:
     ledger = task.app.ledger
     if not (task.acks_late or ledger.follows_early_acks):
-        raise ConfigError(
-            f"{task.name}: with acks_late=False nothing tells whether a run has ended: leave"
-            " acks_late on, as it is by default, or leave out concurrency=."
-        )
+        raise ConfigError(f"{task.name}: {NO_END}")
     key = task_keys.of_run(task, limit.key, request.args, request.kwargs)
     ticket = (request.headers or {}).get(TICKET)
     ticket = ticket if isinstance(ticket, int) else 0

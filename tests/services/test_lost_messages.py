@@ -14,6 +14,7 @@ from celery.exceptions import TaskRevokedError
 from flask import Flask
 
 from flask_celeriac import Celeriac, operations
+from flask_celeriac.records.description import CRASHES
 from flask_celeriac.worker import reconciler
 
 from .conftest import working
@@ -103,6 +104,17 @@ def test_a_run_whose_worker_and_message_are_gone(app: Flask) -> None:
     reconciler.look(celery, missing)
     with working(app):
         assert sent.get(timeout=60) == 16
+
+
+def test_a_message_that_a_dead_worker_only_had_was_no_attempt(app: Flask) -> None:
+    """Redis counts the deaths of workers that had a message, whether they had begun it or not."""
+    celery = app.extensions["celery"]
+    result = double.apply_async((1,), headers={CRASHES: 1})
+    with working(app):
+        assert result.get(timeout=30) == 2
+    task = operations.find(celery, result.id)
+    assert task.attempts == 1
+    assert operations.attempts(celery, result.id) == []
 
 
 @pytest.mark.parametrize("claims", [True, False], ids=["with claims", "kombu's own"])

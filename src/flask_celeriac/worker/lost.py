@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from ..brokers import kind_of
 from ..records.description import CRASHES
 from ..urls import records_url
 
@@ -19,20 +20,21 @@ logger = logging.getLogger(__name__)
 def note(app: FlaskCelery, request: Any) -> None:
     """Note the run before this one, if it was cut off; before this one is recorded.
 
-    That is what the header says, or the record, by which a worker was at it: on the embedded broker
-    it is told of runs that were stopped.
+    That is what the record says, by which a worker was at it: on the embedded broker it is told of
+    runs that were stopped, and the header says it, too. Redis counts what a worker only had.
     """
     url = records_url(app)
     if url is None:
         return
     from ..records import gate_queries, task_queries
 
-    counted = CRASHES in (request.headers or ())
+    embedded = _is_embedded(app)
+    counted = embedded and CRASHES in (request.headers or ())
     number = (request.retries or 0) + 1
 
     def work(connection: Any) -> None:
         task_queries.add_lost_attempt(connection, request.id, number, certain=counted)
-        if _is_embedded(app):
+        if embedded:
             gate_queries.forget_run(connection, request.id)
 
     _write(url, request.id, work)
@@ -49,7 +51,7 @@ def stopped(app: FlaskCelery, task_id: str) -> None:
 
 
 def _is_embedded(app: FlaskCelery) -> bool:
-    return str(app.conf.broker_read_url or "").startswith("celeriac:")
+    return kind_of(app.conf) == "embedded"
 
 
 def _write(url: str, task_id: str, work: Callable[[Any], None]) -> None:

@@ -13,7 +13,8 @@ from celery import bootsteps
 from celery.worker import control as _control
 
 from .. import verification
-from .request import Request
+from ..celery_app import FlaskCelery
+from .request import CeleryRequest, Request
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,11 +59,14 @@ def _waiting(state: Any, task_ids: Sequence[str] | None = None) -> Iterator[Any]
     waiting = getattr(consumer.task_consumer.channel, "waiting_messages", None)
     if waiting is None:
         return
+    # The commands are the process's: it may also have a worker of an application of plain Celery.
+    ours = isinstance(state.app, FlaskCelery)
+    request = Request if ours else CeleryRequest
     for message in waiting(LIMIT, task_ids):
-        if verification.complaint(state.app, message) is not None:
+        if ours and verification.complaint(state.app, message) is not None:
             continue
         try:
-            yield Request(message, app=state.app, hostname=consumer.hostname)
+            yield request(message, app=state.app, hostname=consumer.hostname)
         except Exception:  # noqa: BLE001, S112 - what this worker could not run, whatever it is
             continue
 

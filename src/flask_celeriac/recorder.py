@@ -259,9 +259,9 @@ class Recorder:
         :param arguments: its body, where that is a text
         """
         now = time.time()
-        eta, retries = description.moment_of(headers.get("eta")), headers.get("retries") or 0
+        said = description.of_message(headers["id"], headers, arguments)
+        eta, retries = said["eta"], headers.get("retries") or 0
         waiting = states.RETRYING if retries else states.SCHEDULED
-        lineage = {"group_id": headers.get("group"), **headers}
         values = {
             "task_id": headers["id"],
             "state": waiting if eta is not None and eta > now else states.QUEUED,
@@ -270,10 +270,8 @@ class Recorder:
             "attempts": retries or None,
             "arguments": arguments,
             "created": now,
-            "eta": eta,
             "updated": now,
-            **description.lineage(headers["id"], lineage),
-            **description.of_headers(headers),
+            **said,
         }
         self._write(values)
 

@@ -245,6 +245,8 @@ class Recorder:
             values |= description.of_error(values.get("name"), error, text)
             values["traceback"] = text
         now = time.time()
+        if state == states.RETRYING:
+            values["eta"] = now  # the next attempt's, unless that says of a later one
         values |= {"task_id": task_id, "state": state, "updated": now}
         values["finished"] = now if state in states.ENDED else None
         if request is not None and request.args is not None:

@@ -87,6 +87,8 @@ def merged(queued: TaskRecord, recorded: TaskRecord) -> TaskRecord:
         return recorded
     known = {name: getattr(recorded, name) for name in _ADDED}
     known = {name: value for name, value in known.items() if value not in (None, ())}
+    if queued.eta is None:
+        known["eta"] = recorded.eta
     return replace(queued, **known, attempts=max(queued.attempts, recorded.attempts))
 
 

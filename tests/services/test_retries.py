@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -62,6 +61,22 @@ def test_a_task_is_not_to_begin_before_its_next_attempt(app: Flask) -> None:
     assert reasons == [f"An attempt failed; the next may begin at {iso(task.eta)}."]
     operations.revoke(celery, task.id)
     assert operations.show(celery, task.id).eta == pytest.approx(task.eta, abs=0.01)
+
+
+def test_what_is_told_while_it_is_repeated(app: Flask) -> None:
+    """And when it is taken back then."""
+    celery: Any = app.extensions["celery"]
+    task = waiting(app, 600, attempts=1)
+    assert (task.error_type, task.error_message) == ("ValueError", "no 0")
+    assert "no 0" in str(task.traceback)
+    assert (task.root_id, task.parent_id, task.run) == (None, None, None)
+    operations.revoke(celery, task.id)
+    revoked = operations.show(celery, task.id)
+    assert (revoked.state, revoked.attempts) == ("revoked", 1)
+    assert (revoked.root_id, revoked.parent_id) == (None, None)
+    assert revoked.worker
+    assert revoked.started
+    assert (revoked.wait, revoked.run) == (None, None)
 
 
 @pytest.mark.parametrize("pauses", [(0.5, 1.0), (0.5, 0), (0, 0)])

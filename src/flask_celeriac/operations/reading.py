@@ -25,7 +25,7 @@ _SAME = (
 _ADDED = (
     *("created", "progress_current", "progress_total", "progress_message", "retry_of", "labels"),
     *("request_id", "trace_id", "schedule", "error_type", "error_message", "error_fingerprint"),
-    *("started", "worker", "status"),
+    *("traceback", "started", "worker", "status"),
 )
 
 

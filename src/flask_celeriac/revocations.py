@@ -103,8 +103,10 @@ def _of_message(message: Message) -> dict[str, Any]:
     known = ("queue", "priority", "created")
     values: dict[str, Any] = {name: getattr(message, name) for name in known}
     values["name"] = message.task
-    text = message.text
-    values |= description.of_message(message.task_id, message.headers, text, message.due)
+    headers, text = message.headers, message.text
+    values |= description.of_message(message.task_id, headers, text, message.due)
+    # How often it was begun; its worker adds when that was, and who it is.
+    values["attempts"] = int(headers.get("retries") or 0) + (message.claim is not None) or None
     if text is not None and len(text) <= description.LONGEST_ARGUMENTS:
         values["arguments"] = text
     return values

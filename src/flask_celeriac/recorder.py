@@ -245,6 +245,8 @@ class Recorder:
             values |= description.of_error(values.get("name"), error, text)
             values["traceback"] = text
         now = time.time()
+        if state == states.RETRYING:
+            values["eta"] = now  # the next attempt's, unless that says of a later one
         values |= {"task_id": task_id, "state": state, "updated": now}
         values["finished"] = now if state in states.ENDED else None
         if request is not None and request.args is not None:
@@ -259,9 +261,9 @@ class Recorder:
         :param arguments: its body, where that is a text
         """
         now = time.time()
-        eta, retries = description.moment_of(headers.get("eta")), headers.get("retries") or 0
+        said = description.of_message(headers["id"], headers, arguments)
+        eta, retries = said["eta"], headers.get("retries") or 0
         waiting = states.RETRYING if retries else states.SCHEDULED
-        lineage = {"group_id": headers.get("group"), **headers}
         values = {
             "task_id": headers["id"],
             "state": waiting if eta is not None and eta > now else states.QUEUED,
@@ -270,10 +272,8 @@ class Recorder:
             "attempts": retries or None,
             "arguments": arguments,
             "created": now,
-            "eta": eta,
             "updated": now,
-            **description.lineage(headers["id"], lineage),
-            **description.of_headers(headers),
+            **said,
         }
         self._write(values)
 

@@ -11,7 +11,7 @@ from kombu.utils.json import loads
 
 from . import states
 from .operations.sources import embedded_store
-from .records.description import REVOKED
+from .records import description
 from .urls import records_url
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def _record(app: FlaskCelery, url: str, ids: Sequence[str], terminate: bool) -> 
     if store is not None:
         with store.file.transaction() as db:
             for task_id in had:
-                queue_queries.mark(db, task_id, REVOKED)
+                queue_queries.mark(db, task_id, description.REVOKED)
             gone = [each for each in revoked if queue_queries.remove(db, each)]
         for task_id in gone:
             if task_id in queued:
@@ -100,19 +100,15 @@ def _messages(store: Store, ids: Sequence[str]) -> dict[str, Message]:
 
 def _of_message(message: Message) -> dict[str, Any]:
     """What the record keeps of a message that goes: somebody may want to send it again."""
-    from .records.recording import LONGEST_ARGUMENTS
-
     known = ("queue", "priority", "created")
     values: dict[str, Any] = {name: getattr(message, name) for name in known}
     values["name"] = message.task
-    headers = loads(message.envelope)["headers"]
-    names = (("root_id", "root_id"), ("parent_id", "parent_id"), ("group_id", "group"))
-    values |= {column: headers.get(key) for column, key in names}
-    if values["root_id"] == message.task_id:
-        values["root_id"] = None
-    values["retry_of"] = headers.get("celeriac_retry_of")
-    if isinstance(message.body, str) and len(message.body) <= LONGEST_ARGUMENTS:
-        values["arguments"] = message.body
+    headers, text = message.headers, message.text
+    values |= description.of_message(message.task_id, headers, text, message.due)
+    # How often it was begun; its worker adds when that was, and who it is.
+    values["attempts"] = int(headers.get("retries") or 0) + (message.claim is not None) or None
+    if text is not None and len(text) <= description.LONGEST_ARGUMENTS:
+        values["arguments"] = text
     return values
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from flask import Flask
 
 from flask_celeriac import Celeriac, operations
 from flask_celeriac.broker import queries
-from flask_celeriac.records.task_record import Filter
+from flask_celeriac.records.task_record import Filter, TaskRecord
 from tests.support.processes import wait_for
 
 from .conftest import working
@@ -76,6 +77,39 @@ def test_while_no_worker_is_there(app: Flask) -> None:
     assert not {"queued", "dated", "late"} & set(ran)
     celery: Any = app.extensions["celery"]
     assert [operations.show(celery, sent.id).state for sent in waiting] == ["revoked"] * 2
+
+
+def known(app: Flask, task_id: str) -> TaskRecord:
+    """What is told of a task but for where it is."""
+    task = operations.show(app.extensions["celery"], task_id)
+    return replace(task, state="", status=None, finished=None)
+
+
+@pytest.mark.parametrize("way", ["control", "result", "many", "terminate"])
+def test_what_is_known_of_a_task_stays(app: Flask, way: str) -> None:
+    celery: Any = app.extensions["celery"]
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    headers = {"X-Request-ID": "req-1", "traceparent": f"00-{trace}-00f067aa0ba902b7-01"}
+    ours = {"celeriac_schedule": "nightly", "celeriac_retry_of": "another"}
+    with app.test_request_context(headers=headers):
+        sent = note.apply_async(
+            (way,), countdown=600, labels=["mine", way], headers=ours, priority=3, root_id="root",
+            parent_id="above", group_id="group", chord=join.s(),
+        )  # fmt: skip
+    before = known(app, sent.id)
+    assert (before.labels, before.schedule) == (("mine", way), "nightly")
+    assert (before.request_id, before.trace_id, before.retry_of) == ("req-1", trace, "another")
+    assert (before.root_id, before.parent_id) == ("root", "above")
+    assert (before.group_id, before.chord_id) == ("group", "group")
+    assert before.eta
+    if way == "many":
+        assert operations.apply_to_many(celery, "revoke", Filter(label=way), expected=1).done == 1
+    elif way == "result":
+        sent.revoke()
+    else:
+        celery.control.revoke(sent.id, terminate=way == "terminate")
+    assert known(app, sent.id) == before
+    assert operations.show(celery, sent.id).state == "revoked"
 
 
 def test_before_it_is_sent(app: Flask) -> None:

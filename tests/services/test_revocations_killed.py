@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.support.processes import wait_for
 
 from .conftest import Worker
+from .systems import environ_of
 
 SHOP = """
 import time
@@ -23,9 +26,15 @@ here = Path(__file__).parent
 
 @celeriac.task
 def endless(name):
-    (here / name).write_text((here / name).read_text() + "begun ")
+    with (here / name).open("a") as file:
+        file.write("begun ")
     while not (here / "over").exists():
         time.sleep(0.05)
+
+
+@celeriac.task(ignore_result=True)
+def quiet(name):
+    endless.run(name)
 """
 
 SEND = """
@@ -66,3 +75,34 @@ def test_killed(start: Callable[..., Worker], run: Callable[..., str], tmp_path:
     start(SHOP, "--concurrency", "2")
     assert run(LOOK) == "['REVOKED', 'REVOKED']\n"
     assert [path.read_text() for path in noted] == ["begun ", "begun "]
+
+
+TERMINATE = """
+from shop import *
+from flask_celeriac import operations
+with app.app_context():
+    sent = [endless.delay("first"), quiet.delay("second")]
+    sent.append(endless.apply_async(("third",), retries=1))
+    while not all((here / name).exists() for name in ("first", "second", "third")):
+        time.sleep(0.05)
+    for each in sent:
+        operations.revoke(celery, each.id, terminate=True)
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        tasks = [operations.show(celery, each.id) for each in sent]
+        if all(task.worker and task.run is not None for task in tasks):
+            break
+    print([(task.state, task.attempts, task.worker, task.run is not None) for task in tasks])
+"""
+
+
+@pytest.mark.parametrize("name", ["embedded", "redis+postgresql"])
+def test_what_a_run_was_that_is_ended(
+    name: str, start: Callable[..., Worker], run: Callable[..., str]
+) -> None:
+    with environ_of(name) as environ:
+        worker = start(SHOP, "--concurrency", "3", "-n", "ending@here", **environ)
+        said = run(TERMINATE, **environ)
+        worker.kill()
+    ended = [("revoked", number, "ending@here", True) for number in (1, 1, 2)]
+    assert said.strip() == str(ended)

@@ -64,6 +64,16 @@ class Message(NamedTuple):
     envelope: str
     body: str | bytes | None
 
+    @property
+    def headers(self) -> dict[str, Any]:
+        """Its headers, each time read anew."""
+        return json.loads(self.envelope)["headers"]  # type: ignore[no-any-return]
+
+    @property
+    def text(self) -> str | None:
+        """Its body, where that is a text."""
+        return self.body if isinstance(self.body, str) else None
+
 
 class Queue(NamedTuple):
     """What is in a queue.

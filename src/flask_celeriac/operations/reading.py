@@ -25,7 +25,7 @@ _SAME = (
 _ADDED = (
     *("created", "progress_current", "progress_total", "progress_message", "retry_of", "labels"),
     *("request_id", "trace_id", "schedule", "error_type", "error_message", "error_fingerprint"),
-    *("started", "worker", "status"),
+    *("traceback", "started", "worker", "status"),
 )
 
 
@@ -51,11 +51,10 @@ def _begun(row: Any) -> int:
 
 def of_message(app: FlaskCelery, message: Message) -> TaskRecord:
     """The task of a message in the embedded queue."""
-    headers = json.loads(message.envelope)["headers"]
-    text = message.body if isinstance(message.body, str) else None
-    args, kwargs = shown(app, message.task, text)
+    headers = message.headers
+    args, kwargs = shown(app, message.task, message.text)
     retries = int(headers.get("retries") or 0)
-    root = headers.get("root_id")
+    said = description.of_message(message.task_id, headers, message.text, message.due)
     return TaskRecord(
         id=message.task_id,
         state=_state(message, retries),
@@ -66,15 +65,7 @@ def of_message(app: FlaskCelery, message: Message) -> TaskRecord:
         attempts=retries + (1 if message.claim is not None else 0),
         args=args,
         kwargs=kwargs,
-        eta=message.due,
-        root_id=root if root != message.task_id else None,
-        parent_id=headers.get("parent_id"),
-        group_id=headers.get("group"),
-        labels=tuple(description.labels_in(headers)),
-        retry_of=headers.get(description.RETRY_OF),
-        schedule=headers.get(description.SCHEDULE),
-        request_id=headers.get(description.REQUEST_ID),
-        trace_id=headers.get(description.TRACE_ID),
+        **said | {"labels": tuple(description.labels_in(headers))},
     )
 
 
@@ -96,6 +87,8 @@ def merged(queued: TaskRecord, recorded: TaskRecord) -> TaskRecord:
         return recorded
     known = {name: getattr(recorded, name) for name in _ADDED}
     known = {name: value for name, value in known.items() if value not in (None, ())}
+    if queued.eta is None:
+        known["eta"] = recorded.eta
     return replace(queued, **known, attempts=max(queued.attempts, recorded.attempts))
 
 

@@ -41,8 +41,8 @@ def of_messages(app: FlaskCelery, chosen: Filter) -> Callable[[Message], bool] |
         return None
 
     def shows(message: Message) -> bool:
-        body = message.body if isinstance(message.body, str) else None
-        return _is_in(text, message.task) or _in_arguments(app, text, message.task, body)
+        name = message.task
+        return _is_in(text, name) or _in_arguments(app, text, name, message.text)
 
     return shows
 

@@ -8,7 +8,7 @@ import re
 from datetime import datetime, timezone
 from typing import Any
 
-from kombu.utils.json import dumps
+from kombu.utils.json import dumps, loads
 
 from ..config_mask import mask
 
@@ -96,6 +96,30 @@ def of_request(request: Any) -> dict[str, Any]:
     if PROGRESS in inner:
         values.update(inner[PROGRESS].columns())
     return values
+
+
+def of_message(
+    task_id: str, headers: dict[str, Any], text: str | None, due: float | None = None
+) -> dict[str, Any]:
+    """What a message says of its task besides its arguments, by the names of the columns.
+
+    :param text: its body, where that is a text
+    :param due: when it may be taken, where its queue knows better than its headers
+    """
+    group = headers.get("group")
+    chord = group is not None and _is_of_chord(text)
+    values = lineage(task_id, {**headers, "group_id": group, "chord": chord})
+    values["eta"] = moment_of(headers.get("eta")) if due is None else due
+    return values | of_headers(headers)
+
+
+def _is_of_chord(text: str | None) -> bool:
+    """Whether a message's body says that its task is a member of a chord."""
+    try:
+        embedded = loads(text or "")[2]
+    except (ValueError, LookupError, TypeError):
+        return False
+    return isinstance(embedded, dict) and bool(embedded.get("chord"))
 
 
 def of_headers(headers: dict[str, Any]) -> dict[str, Any]:

@@ -124,6 +124,18 @@ def forget_run(connection: Connection, task_id: str) -> None:
     connection.execute(update(record).where(mine).values(worker=None, started=None))
 
 
+def tell_run(connection: Connection, task_id: str, run: dict[str, Any]) -> None:
+    """Say of a task that was taken back which run of it was ended, unless that is known.
+
+    :param run: its ``worker``, ``started`` and ``attempts``
+    """
+    c = record.c
+    mine = (c.task_id == task_id, c.state == states.REVOKED, c.attempts <= run["attempts"])
+    unknown = or_(c.started.is_(None), c.started < run["started"])
+    told = {name: run[name] for name in ("worker", "started", "attempts")}
+    connection.execute(update(record).where(*mine, unknown).values(told))
+
+
 def put_letter(connection: Connection, values: dict[str, Any]) -> None:
     """Store a message as it came, in the place of an older one of its task."""
     connection.execute(delete(dead_letter).where(dead_letter.c.task_id == values["task_id"]))

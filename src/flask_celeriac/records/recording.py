@@ -59,6 +59,8 @@ class Recording(BaseBackend):  # type: ignore[misc]
             ours = record_states.EXPIRED
         if known and state in states.EXCEPTION_STATES:
             values |= description.of_error(values.get("name"), result, traceback)
+        if known and ours == record_states.RETRYING:
+            values["eta"] = now  # the next attempt's, unless that says of a later one
         values |= {
             "task_id": task_id,
             "state": ours,

@@ -10,6 +10,9 @@ from typing import Any
 
 from .. import states
 
+#: The states of a task whose last attempt has begun.
+_BEGUN = (states.RUNNING, states.SUCCEEDED, states.FAILED, states.DEAD)
+
 
 @dataclass(frozen=True)
 class TaskRecord:
@@ -23,7 +26,7 @@ class TaskRecord:
     :param kwargs: keyword arguments, likewise
     :param result: what a task that succeeded returned
     :param created: when it was sent, in seconds since the epoch, as all times here
-    :param eta: not to be begun before
+    :param eta: not to be begun before; of the attempt that is to come, or else of the last one
     :param started: when the last attempt began
     :param worker: the worker of the last attempt
     :param progress_current: how far it says it is, of ``progress_total``
@@ -73,16 +76,23 @@ class TaskRecord:
     @property
     def wait(self) -> float | None:
         """Seconds it waited for a worker since it could be run, without a wait for its ``eta``."""
-        if self.started is None:
+        if self.started is None or self._was_to_go_on:
             return None
         return max(0.0, self.started - max(self.created, self.eta or 0.0))
 
     @property
     def run(self) -> float | None:
         """Seconds its last attempt took."""
-        if self.started is None or self.finished is None:
+        if self.started is None or self.finished is None or self._was_to_go_on:
             return None
         return max(0.0, self.finished - self.started)
+
+    @property
+    def _was_to_go_on(self) -> bool:
+        """Whether another attempt was to come after the one that began last, and did not begin."""
+        if self.state in _BEGUN or self.started is None or self.eta is None:
+            return False
+        return self.started < self.eta
 
 
 @dataclass(frozen=True)

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 #: What a task is from its beginning: once known, it stays.
 _IDENTITY = {
-    *("name", "queue", "priority", "arguments", "created", "eta", "root_id", "parent_id"),
-    *("group_id", "chord_id", "retry_of", "schedule", "labels", "request_id", "trace_id"),
+    *("name", "queue", "priority", "arguments", "created", "root_id", "parent_id", "group_id"),
+    *("chord_id", "retry_of", "schedule", "labels", "request_id", "trace_id"),
 }
 #: What belongs to one state, and goes with it.
 _OF_STATE = (
@@ -234,6 +234,8 @@ def _new(name: str, columns: tuple[str, ...], excluded: Any) -> Any:
         return null()
     if name in _IDENTITY:
         return func.coalesce(record.c[name], excluded[name])
+    if name == "eta":  # of the last attempt, which may be written of before the one it repeats
+        return case((record.c.eta > excluded.eta, record.c.eta), else_=excluded.eta)
     return excluded[name]
 
 

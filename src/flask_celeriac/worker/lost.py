@@ -50,6 +50,17 @@ def stopped(app: FlaskCelery, task_id: str) -> None:
     _write(url, task_id, lambda connection: gate_queries.forget_run(connection, task_id))
 
 
+def terminated(app: FlaskCelery, request: Any) -> None:
+    """A run is ended as its task was taken back: the embedded queue did not know who was at it."""
+    url = records_url(app)
+    if url is None or not _is_embedded(app):
+        return
+    from ..records import description, gate_queries
+
+    run = description.of_request(request)
+    _write(url, request.id, lambda connection: gate_queries.tell_run(connection, request.id, run))
+
+
 def _is_embedded(app: FlaskCelery) -> bool:
     return kind_of(app.conf) == "embedded"
 

@@ -75,6 +75,13 @@ class Request(CeleryRequest):  # type: ignore[misc]
             found["args"], found["kwargs"] = redaction.listed(self.app, self.type, args, kwargs)
         return found
 
+    def terminate(self, pool: Any, signal: Any = None) -> None:
+        """End the run of a task that was taken back."""
+        if self.time_start:
+            self._context.__dict__[description.STARTED] = self.time_start
+            lost.terminated(self.app, self._context)
+        super().terminate(pool, signal)
+
     def _note(self, what: str) -> None:
         """Have a channel that counts runs count this one with the message that is given back."""
         note = getattr(self.message.channel, what, None)

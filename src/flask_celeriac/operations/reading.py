@@ -54,7 +54,10 @@ def of_message(app: FlaskCelery, message: Message) -> TaskRecord:
     headers = message.headers
     args, kwargs = shown(app, message.task, message.text)
     retries = int(headers.get("retries") or 0)
-    said = description.of_message(message.task_id, headers, message.text, message.due)
+    said: dict[str, Any] = {
+        **description.of_message(message.task_id, headers, message.text, message.due),
+        "labels": tuple(description.labels_in(headers)),
+    }
     return TaskRecord(
         id=message.task_id,
         state=_state(message, retries),
@@ -65,7 +68,7 @@ def of_message(app: FlaskCelery, message: Message) -> TaskRecord:
         attempts=retries + (1 if message.claim is not None else 0),
         args=args,
         kwargs=kwargs,
-        **said | {"labels": tuple(description.labels_in(headers))},
+        **said,
     )
 
 

@@ -165,6 +165,27 @@ class Recording(BaseBackend):  # type: ignore[misc]
             task_id, exc, traceback, request, store_result, call_errbacks, state
         )
 
+    def mark_as_revoked(
+        self,
+        task_id: str,
+        reason: str = "",
+        request: Any = None,
+        store_result: bool = True,
+        state: str = states.REVOKED,
+    ) -> None:
+        """A task was taken back; if it has just ended here, that is how it has ended."""
+        self._settle()
+        super().mark_as_revoked(task_id, reason, request, store_result, state)
+
+    def _settle(self) -> None:
+        """Write the ends that wait for their acknowledgements."""
+        if self._file is None or not self._backlog:
+            return
+        with self._backlog.lock:
+            with self._file.transaction() as db:
+                written = self._backlog.write(db, None)
+            self._backlog.written(written)
+
     def _write_success(self, task_id: str, result: Any, request: Any, wanted: bool) -> bool:
         """Write a success the short way; False where there is more to say of it."""
         if self._file is None or self._is_extended:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -151,6 +152,35 @@ def test_a_request_with_the_same_key_gets_the_same_task(api: Client, app: Flask)
     assert first.headers["Location"] == second.headers["Location"]
     assert first.json is not None
     assert audited(app, first.json["id"]) == ["start"]
+
+
+def test_until_the_task_of_a_key_is_sent_others_are_told_to_wait(
+    api: Client, app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where its record is there before, as on Redis."""
+    headers, going, may_go = {"Idempotency-Key": "slow"}, threading.Event(), threading.Event()
+    send = starting._send
+
+    def slowly(*args: Any) -> Any:
+        found = send(*args)
+        going.set()
+        may_go.wait(30)
+        return found
+
+    def post() -> TestResponse:
+        return Client(app.test_client())("POST", "/types/api.idle/tasks", {}, headers=headers)
+
+    monkeypatch.setattr(starting, "_send", slowly)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(post)
+        assert going.wait(30)
+        second = post()
+        may_go.set()
+        assert first.result().status_code == 202
+    assert second.status_code == 409
+    assert second.json is not None
+    assert second.json["type"] == "urn:flask-celeriac:key-in-progress"
+    assert post().headers["Location"] == first.result().headers["Location"]
 
 
 def test_a_key_is_good_for_one_request_only(api: Client) -> None:

@@ -64,13 +64,26 @@ def claimed(api: Api, key: str, payload: str, task_id: str) -> Iterator[Claim]:
             with api.engine.begin() as connection:
                 queries.remove_key(connection, scope, key)
         raise
+    if claim.is_new:
+        sent = {"fingerprint": payload, "task_id": claim.task_id}
+        with api.engine.begin() as connection:
+            queries.end_key(connection, scope, key, **sent)
+
+
+def _pending(payload: str) -> str:
+    """What stands in the place of a fingerprint while its task is being sent.
+
+    Its record is no sign of that: on a broker that is a server, it is there before.
+    """
+    return f"?{payload[1:]}"
 
 
 def _claim(api: Api, scope: str, key: str, payload: str, task_id: str) -> Claim:
     now = time.time()
+    mine: dict[str, Any] = {"fingerprint": _pending(payload), "task_id": task_id, "now": now}
     try:
         with api.engine.begin() as connection:
-            queries.add_key(connection, scope, key, fingerprint=payload, task_id=task_id, now=now)
+            queries.add_key(connection, scope, key, **mine)
         return Claim(task_id, is_new=True)
     except queries.KeyIsThere:
         pass
@@ -79,16 +92,19 @@ def _claim(api: Api, scope: str, key: str, payload: str, task_id: str) -> Claim:
     if row is None:  # the request that had it has just failed
         raise _in_progress()
     if row.created < now - KEEP_KEYS:  # workers delete such keys, now and then
-        return _taken(api, scope, key, row.created, fingerprint=payload, task_id=task_id, now=now)
-    if row.fingerprint != payload:
+        return _taken(api, scope, key, row.created, **mine)
+    if row.fingerprint not in (payload, _pending(payload)):
         raise Problem(
             "key-reused", "This Idempotency-Key came with another request: use a new one."
         )
-    if _is_known(api, row.task_id):
+    is_known = _is_known(api, row.task_id)
+    if is_known and row.fingerprint == payload:
         return Claim(row.task_id, is_new=False)
     if now - row.created < CUT_OFF:
         raise _in_progress()
-    return _taken(api, scope, key, row.created, fingerprint=payload, task_id=row.task_id, now=now)
+    if is_known:  # whoever sent it was cut off before it could say so
+        return Claim(row.task_id, is_new=False)
+    return _taken(api, scope, key, row.created, **{**mine, "task_id": row.task_id})
 
 
 def _taken(api: Api, scope: str, key: str, since: float, **values: Any) -> Claim:

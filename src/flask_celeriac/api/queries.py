@@ -53,6 +53,14 @@ def take_key(
     return bool(connection.execute(update(idempotency).where(mine).values(ours)).rowcount)
 
 
+def end_key(
+    connection: Connection, scope: str, key: str, *, fingerprint: str, task_id: str
+) -> None:
+    """Note that the task of a key was sent."""
+    mine = and_(_is(scope, key), idempotency.c.task_id == task_id)
+    connection.execute(update(idempotency).where(mine).values(fingerprint=fingerprint))
+
+
 def remove_key(connection: Connection, scope: str, key: str) -> None:
     """Forget a key."""
     connection.execute(delete(idempotency).where(_is(scope, key)))

@@ -106,7 +106,8 @@ def normalised(task: str, fun: Callable[..., Any], redact: Any) -> Any:
     """
     if callable(redact):
         return redact
-    names = (redact,) if isinstance(redact, str) else tuple(redact)
+    one = isinstance(redact, str) or not isinstance(redact, Collection)
+    names: tuple[Any, ...] = (redact,) if one else tuple(redact)
     if not all(isinstance(name, str) for name in names):
         raise ConfigError(
             f"redact: the task {task} is to hide {redact!r}: give names of its arguments, such as"

@@ -239,9 +239,12 @@ def test_attempts_that_were_cut_off_are_among_them(app: Flask, celery: Any) -> N
     task_id = again.apply_async(headers={"celeriac_crashes": 1}).id
     with working(app):
         failed = in_state(celery, task_id, "failed")
+    history = [(each.number, each.state) for each in operations.attempts(celery, task_id)]
+    if celery.recorder.is_needed:  # its record would say that a worker was at it
+        assert (failed.attempts, history) == (2, [(1, "retrying")])
+        return
     assert failed.attempts == 3
     assert {task.attempts for task in everything(celery)} == {3}
-    history = [(each.number, each.state) for each in operations.attempts(celery, task_id)]
     # What is repeated is another message, which was not cut off.
     assert history == [(1, "lost"), (2, "retrying")]
     assert operations.attempts(celery, task_id)[0].error_message == "Its process died."

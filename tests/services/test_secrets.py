@@ -226,7 +226,7 @@ def test_a_name_to_hide_that_is_no_argument_is_refused(make_app: MakeApp) -> Non
 
     with pytest.raises(ConfigError, match="give names"):
 
-        @mine.task(redact=(1,))
+        @mine.task(redact=True)
         def refund(card: str) -> None: ...
 
     @mine.task(name="secrets.charge", redact="card")

@@ -52,21 +52,31 @@ def redis_database() -> Iterator[str]:
 def claimed(numbers: range, purpose: str) -> Iterator[int]:
     """Hold one of some numbers, also against other runs; the kernel frees it if we die."""
     number, lock = wait_for(lambda: claim(numbers, purpose), f"one of {len(numbers)} {purpose}")
-    with lock:
-        yield number
+    _ours.add((purpose, number))
+    try:
+        with lock:
+            yield number
+    finally:
+        _ours.discard((purpose, number))
 
 
 def claim(numbers: range, purpose: str) -> tuple[int, TextIOWrapper] | None:
+    """A lock of the process: a pool process that is forked meanwhile does not have it, too."""
     for number in numbers:
-        path = LOCKS / f"celeriac-tests-{purpose}-{number}.lock"
-        lock = path.open("w")
+        if (purpose, number) in _ours:  # which would be locked once more, and freed
+            continue
+        lock = (LOCKS / f"celeriac-tests-{purpose}-{number}.lock").open("w")
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
             lock.close()
         else:
             return number, lock
     return None
+
+
+#: What this process holds.
+_ours: set[tuple[str, int]] = set()
 
 
 @contextmanager

@@ -11,7 +11,8 @@ import pytest
 from flask import Flask
 
 from flask_celeriac import Celeriac, operations
-from flask_celeriac.errors import DeadLetterError
+from flask_celeriac.broker.channel import Channel
+from flask_celeriac.errors import DeadLetterError, StorageUnavailableError
 from tests.support.processes import wait_for
 
 from .conftest import working
@@ -60,3 +61,26 @@ def test_it_is_given_up_in_time(app: Flask) -> None:
     assert (task.state, task.name, task.args, task.kwargs) == (
         "dead", "next.never", [21], {"key": "word"}
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("app", ["embedded"], indirect=True)
+def test_it_is_tried_again_where_the_file_cannot_be_written(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    celery: Any = app.extensions["celery"]
+    tries: list[str] = []
+    put_off = Channel.put_off
+
+    def fails_twice(channel: Channel, tag: str, *args: Any) -> bool:
+        tries.append(tag)
+        if len(tries) < 3:
+            raise StorageUnavailableError("no room")
+        return put_off(channel, tag, *args)
+
+    monkeypatch.setattr(Channel, "put_off", fails_twice)
+    sent = celery.send_task("next.later", (21,))
+    with working(app):
+        wait_for(lambda: len(tries) >= 3, "it was not tried again")
+    celery.task(double, name="next.later", shared=False)
+    with working(app):
+        assert sent.get(timeout=60) == 42

@@ -13,6 +13,7 @@ import time
 from typing import Any
 
 from .. import signing
+from ..errors import StorageError
 from ..records import description
 from ..records.description import AGAIN, UNKNOWN_SINCE
 from .burial import bury, is_gone, later
@@ -52,8 +53,13 @@ def keep(consumer: Any, message: Any, name: str) -> None:
     pause = min(max(SHORTEST, waited / 2), LONGEST, max(patience - waited, SHORTEST))
     put_off = getattr(message.channel, "put_off", None)
     if put_off is not None:
-        put_off(message.delivery_tag, now + pause, {UNKNOWN_SINCE: since or now, AGAIN: 1})
-        message.ack_log_error(logger, consumer.connection_errors)  # which is of no claim any more
+        try:
+            put_off(message.delivery_tag, now + pause, {UNKNOWN_SINCE: since or now, AGAIN: 1})
+        except StorageError as error:
+            logger.warning("A task that is not known here cannot be put off yet: %s", error)
+            message.reject_log_error(logger, consumer.connection_errors, requeue=True)
+        else:  # of a claim that is none any more
+            message.ack_log_error(logger, consumer.connection_errors)
         return
     consumer.qos.increment_eventually()
 

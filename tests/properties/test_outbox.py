@@ -97,6 +97,7 @@ class OutboxMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         if hasattr(self, "shop"):
             self.shop.session.remove()
+            assert courier.wait(30)
             with self.shop.engine.connect() as connection:
                 assert connection.execute(sa.select(sa.func.count(outbox.c.id))).scalar() == 0
             self.shop.engine.dispose()

@@ -14,7 +14,7 @@ from celery import Celery
 from celery.local import Proxy
 from kombu.exceptions import EncodeError
 
-from . import arguments, capturing, carried, due_dates, sending
+from . import arguments, capturing, carried, defaults, due_dates, sending
 from .errors import NotInitializedError
 from .task_ids import new_id
 
@@ -66,6 +66,10 @@ class FlaskCelery(Celery[Any]):
     on_commit: OnCommit | None = None
     #: Whether this process may wait for its broker and its result store: in workers and beat.
     patient = False
+    #: The prefix of names in what ``config_from_object`` was given, if one was.
+    namespace: str | None
+    #: Works out our defaults from what was configured, see :mod:`.defaults`.
+    make_defaults: Callable[[Any], dict[str, Any]] | None = None
     #: Those of ``broker_transport_options`` that are our defaults.
     own_transport_options: Mapping[str, Any] = MappingProxyType({})
 
@@ -75,6 +79,8 @@ class FlaskCelery(Celery[Any]):
         options.setdefault("set_as_current", False)
         super().__init__(main, **options)
         self.flask_app = flask_app
+        #: What is set on ``conf`` before Celery reads the rest.
+        self._changes: dict[str, Any] = self.__reduce_keys__()["changes"]
         self.steps["worker"].add("flask_celeriac.worker.pool_watch:PoolWatch")
         self.steps["worker"].add("flask_celeriac.worker.chords:ChordSweep")
         self.steps["worker"].add("flask_celeriac.worker.cold:ColdStop")
@@ -211,6 +217,14 @@ class FlaskCelery(Celery[Any]):
         if not self.patient:
             kwargs = sending.connection_options(self, kwargs)
         return super().connection_for_write(url, **kwargs)
+
+    def prepare_config(self, c: Any) -> Any:
+        """The configuration that was read, with our defaults beneath it.
+
+        Celery makes what this returns its configuration at once, for all threads: whoever asks at
+        the same time waits, and sees no configuration without our defaults.
+        """
+        return defaults.lay_beneath(self, super().prepare_config(c), self._changes)
 
     def __reduce__(self) -> Any:
         return _in_this_process, (self.main,)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+
+from celery.app.utils import detect_settings  # type: ignore[attr-defined]
 
 from . import brokers
 from .directories import make_private
 from .errors import StorageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from .celery_app import FlaskCelery
     from .config import Settings
 
@@ -68,13 +73,68 @@ def configure(celery_app: FlaskCelery, settings: Settings, instance_path: str) -
     :param instance_path: the Flask application's instance folder
     """
     celery_app.conf.update(settings.celery)
-    celery_app.add_defaults(lambda: _defaults(celery_app, settings, instance_path))
+    celery_app.make_defaults = lambda conf: _defaults(celery_app, settings, instance_path, conf)
     loader: Any = celery_app.loader
     loader.override_backends = {**loader.override_backends, **BACKENDS}
 
 
-def _defaults(celery_app: FlaskCelery, settings: Settings, instance_path: str) -> dict[str, Any]:
-    conf: Any = celery_app.conf
+def lay_beneath(
+    celery_app: FlaskCelery, read: Mapping[str, Any] | None, changes: dict[str, Any]
+) -> Mapping[str, Any] | None:
+    """The configuration that was read, with an application's defaults beneath it.
+
+    :param read: None where nothing was
+    :param changes: what is set on ``conf`` besides, in which transport options are completed
+    """
+    if celery_app.make_defaults is None:
+        return read
+    conf = detect_settings(read, dict(changes), prefix=celery_app.namespace)
+    ours = celery_app.make_defaults(conf)
+    if conf.value_set_for("broker_transport_options"):
+        changes["broker_transport_options"] = ours["broker_transport_options"]
+    found = Beneath(read, changes, ours)
+    celery_app.on_after_configure.connect(lambda **_: found.list_all(), weak=False)
+    return found
+
+
+class Beneath(Mapping[str, Any]):
+    """What was read as configuration, with our defaults where it says nothing.
+
+    Celery tells by the names in it whether all settings have old names or new ones. Until it has,
+    it lists the user's alone.
+
+    :param read: the user's, None where nothing was
+    :param changes: what the user set on ``conf`` besides
+    :param ours: by their new names
+    """
+
+    def __init__(
+        self, read: Mapping[str, Any] | None, changes: Mapping[str, Any], ours: Mapping[str, Any]
+    ) -> None:
+        self._read, self._ours = read or {}, ours
+        # As Celery does where it gets nothing.
+        self._listed = [*(changes if read is None else read.keys())]
+
+    def list_all(self) -> None:
+        """From now on, list our defaults too."""
+        self._listed = list(dict.fromkeys([*self._read.keys(), *self._ours]))
+
+    def __getitem__(self, key: str) -> Any:
+        try:
+            return self._read[key]
+        except KeyError:
+            return self._ours[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._listed)
+
+    def __len__(self) -> int:
+        return len(self._listed)
+
+
+def _defaults(
+    celery_app: FlaskCelery, settings: Settings, instance_path: str, conf: Any
+) -> dict[str, Any]:
     # Celery's own default is one dict that all applications share.
     ours: dict[str, Any] = {"beat_schedule": {}, **SAFE}
     broker_url = conf.broker_read_url or conf.broker_write_url
@@ -95,25 +155,16 @@ def _defaults(celery_app: FlaskCelery, settings: Settings, instance_path: str) -
         ours["result_backend"] = f"celeriac+{settings.options.database}"
     if _is_ours(conf.result_backend or ours["result_backend"]):
         ours.update(OUR_RESULTS)
-    _lay_under(celery_app, ours, transport_options)
-    # Celery lays these over what config_from_object() brings.
-    return {name: value for name, value in ours.items() if not conf.value_set_for(name)}
-
-
-def _lay_under(
-    celery_app: FlaskCelery, ours: dict[str, Any], transport_options: dict[str, Any]
-) -> None:
-    """Put our transport options beneath the user's, instead of having them replaced as a whole."""
-    conf: Any = celery_app.conf
+    ours = {name: value for name, value in ours.items() if not conf.value_set_for(name)}
+    # Beneath the user's, instead of being replaced as a whole.
     given: dict[str, Any] = {}
     if conf.value_set_for("broker_transport_options"):
         given = conf.broker_transport_options or {}
-        conf.update(broker_transport_options={**transport_options, **given})
-    else:
-        ours["broker_transport_options"] = dict(transport_options)
     celery_app.own_transport_options = {
         key: value for key, value in transport_options.items() if key not in given
     }
+    ours["broker_transport_options"] = {**transport_options, **given}
+    return ours
 
 
 def _make_folder(folder: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -48,6 +50,42 @@ def celery_of(make_app: MakeApp, **settings: Any) -> Any:
 def test_which_broker_it_is(url: Any, kind: str) -> None:
     assert brokers.kind_of_url(url) == kind
     assert brokers.kind_of(Celery(broker=url, set_as_current=False).conf) == kind
+
+
+def test_threads_that_read_it_first_see_the_same(make_app: MakeApp) -> None:
+    """With our defaults, which Celery would add when others see its configuration already."""
+    for _ in range(20):
+        conf = celery_of(make_app, broker_transport_options={"a": 1}).conf
+        together = threading.Barrier(8)
+
+        def read(_: int, conf: Any = conf, together: threading.Barrier = together) -> Any:
+            together.wait()
+            seen = conf.broker_url, conf.result_backend, conf.task_acks_late
+            return *seen, tuple(conf.broker_transport_options)
+
+        with ThreadPoolExecutor(8) as pool:
+            (seen,) = set(pool.map(read, range(8)))
+        assert seen[0].startswith("celeriac:///")
+        assert seen[1:] == (seen[0], True, ("durability", "a"))
+
+
+def test_it_may_be_configured_again(make_app: MakeApp) -> None:
+    app = celery_of(make_app)
+    assert app.conf.task_acks_late
+    app.config_from_object({"broker_url": "redis://localhost", "task_acks_late": False})
+    assert app.conf.broker_url == "redis://localhost"
+    assert not app.conf.task_acks_late
+    assert app.conf.broker_transport_options["socket_timeout"] == 30
+    assert "task_reject_on_worker_lost" in app.conf.table()
+
+
+@pytest.mark.parametrize("old", [{"BROKER_URL": "redis://localhost"}, {"CELERY_ACKS_LATE": False}])
+def test_old_names_of_settings_are_read_beside_them(make_app: MakeApp, old: Any) -> None:
+    app = celery_of(make_app)
+    app.config_from_object(old)
+    assert app.conf.broker_url.partition(":")[0] in ("redis", "celeriac")
+    assert app.conf.task_acks_late is old.get("CELERY_ACKS_LATE", True)
+    assert app.conf.task_reject_on_worker_lost
 
 
 @pytest.mark.parametrize("broker", URLS)

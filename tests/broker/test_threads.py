@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from kombu import Message
@@ -232,10 +233,15 @@ def test_a_forked_child_consumes_by_itself(connect: Connect) -> None:
     put(connect(), *range(12))
     parents = Receiver(connect(), "jobs", prefetch=1).drain(1)
 
+    other: Any = connect()
+    Receiver(other, "other").close()
+    transport, virtual = other.transport, other.connection
+
     def join_and_leave() -> None:
-        connection = connect()
-        Receiver(connection, "other").close()
-        connection.close()
+        # Without kombu's connection, whose locks a child may be forked with.
+        channel = transport.create_channel(virtual)
+        channel.basic_consume("other", False, print, "tag")
+        channel.close()
 
     def child() -> None:
         receiver = Receiver(connect(), "jobs", prefetch=1).drain(1)

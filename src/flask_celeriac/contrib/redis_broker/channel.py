@@ -16,7 +16,7 @@ from . import bookings, member
 from .publishing import Publisher
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from .member import Member
     from .transport import Transport
@@ -90,12 +90,8 @@ class Channel(Publisher):
         self._known_places: dict[Any, tuple[list[str], list[str]]] = {}
         #: Queues consumed without acknowledgements.
         self.no_ack: set[str] = set()
+        _check_lease(connection.client.transport_options)  # before it connects
         super().__init__(connection, **kwargs)
-        if not isinstance(self.lease, int | float) or self.lease < SHORTEST:
-            raise ValueError(
-                f"{self.lease!r} is no lease: broker_transport_options['lease'] is a number of "
-                f"seconds, {SHORTEST} or more"
-            )
 
     # Consuming
 
@@ -349,3 +345,12 @@ class Channel(Publisher):
             prefix, self._prefix = self._prefix, ""
             me.abandon(prefix, kept=kept, unsure=self._unsure)
             me.leave()
+
+
+def _check_lease(options: Mapping[str, Any]) -> None:
+    lease = options.get("lease", LEASE)
+    if not isinstance(lease, int | float) or lease < SHORTEST:
+        raise ValueError(
+            f"{lease!r} is no lease: broker_transport_options['lease'] is a number of seconds,"
+            f" {SHORTEST} or more"
+        )

@@ -207,7 +207,7 @@ def queue(rows: int) -> Iterator[Connect]:
             with store.file.transaction() as db:
                 broker_queries.put_many(db, made)
         with store.file.transaction() as db:
-            broker_queries.claim(db, "celery", 16, 1)
+            broker_queries.claim(db, "celery", 16, 1, time.time())
         yield store.file.connection
         store.file.close()
 

@@ -14,7 +14,14 @@ from kombu.asynchronous import Hub
 
 from flask_celeriac import liveness, sqlite, sqlite_opening
 from flask_celeriac.backlog import backlog_at
-from flask_celeriac.broker import claims, guard, membership, queries, transport
+from flask_celeriac.broker import (
+    claims,
+    guard,
+    membership,
+    process_queries,
+    queries,
+    transport,
+)
 from flask_celeriac.broker.claims import BATCH
 from flask_celeriac.errors import StorageError
 from tests.broker.conftest import Connect
@@ -232,7 +239,7 @@ def test_what_was_held_while_the_worker_was_stopped_is_left_to_others(
             later = liveness.uptime() + membership.LEASE + 1
             monkeypatch.setattr(liveness, "uptime", lambda: later)
             with sqlite.file_at(path).transaction() as db:
-                for process in queries.processes(db):
+                for process in process_queries.processes(db):
                     assert queries.release_overdue(db, process.id, later) == 20
             other = Receiver(connect(), "jobs", prefetch=10).drain(10)
             theirs.extend(other.bodies)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import apsw
 from kombu import Connection
@@ -47,6 +48,12 @@ def make_version_1(path: str, source: str) -> None:
     db.close()
 
 
-def tables_of(db: apsw.Connection) -> list[tuple[str, str]]:
-    rows = db.execute("SELECT name, coalesce(sql, '') FROM sqlite_schema ORDER BY name").fetchall()
-    return [(str(name), " ".join(str(sql).split())) for name, sql in rows]
+def tables_of(db: apsw.Connection) -> dict[str, Any]:
+    """Columns in any order, as those that are added come last, and indexes as they were made."""
+    rows = db.execute("SELECT name, type, coalesce(sql, '') FROM sqlite_schema ORDER BY name")
+    return {
+        str(name): " ".join(str(sql).split())
+        if kind == "index"
+        else sorted(row[1:] for row in db.execute(f"PRAGMA table_info({name})").fetchall())
+        for name, kind, sql in rows.fetchall()
+    }

@@ -37,7 +37,10 @@ def db(tmp_path: Path) -> Iterator[apsw.Connection]:
             queries.put(db, row(next(numbers), "events", task=False))
         # Urgent ones come first, and are younger.
         queries.put(db, row(next(numbers), "mail", priority=9))
-        queries.claim(db, "claimed", 2 * MANY, 77)
+        queries.claim(db, "claimed", 2 * MANY, 77, 0.0)
+        db.execute(
+            "INSERT INTO process (id, pid, lock, lease, name) VALUES (0, 1, '', 0, 'one@host')"
+        )
         db.execute("UPDATE message SET queue = iif(id % 8 < 4, 'mail', 'night') WHERE claim = 77")
     with store.file.connection() as connection:
         yield connection
@@ -109,7 +112,7 @@ FILTERS = [
     Filter(states=tuple(chosen), queue=queue, **more)
     for chosen in EITHER
     for queue in (None, "mail", "none")
-    for more in ({}, {"name": "shop.one"}, {"created_after": NOW + 100.0})
+    for more in ({}, {"name": "shop.one"}, {"created_after": NOW + 100.0}, {"worker": "one@host"})
 ]
 
 

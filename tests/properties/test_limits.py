@@ -142,7 +142,7 @@ class LimitMachine(RuleBasedStateMachine):
     def claim(self) -> None:
         self.count += 1
         with self.file.transaction() as db:
-            (claimed,) = queries.claim(db, "jobs", 1, self.count)
+            (claimed,) = queries.claim(db, "jobs", 1, self.count, 0.0)
         task = next(task for task in self.tasks.values() if task.row == claimed.id)
         task.claim = self.count
         self.record(task.id, "running")

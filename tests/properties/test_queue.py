@@ -23,7 +23,7 @@ from hypothesis.stateful import (
 )
 
 from flask_celeriac import sqlite
-from flask_celeriac.broker import queries
+from flask_celeriac.broker import process_queries, queries
 from flask_celeriac.broker.queries import Row
 from flask_celeriac.broker.store import Store
 from flask_celeriac.database import engine_for
@@ -56,7 +56,7 @@ class Entry:
 
     @property
     def owner(self) -> int | None:
-        return None if self.claim is None else self.claim >> queries._CLAIM_BITS
+        return None if self.claim is None else self.claim >> queries.CLAIM_BITS
 
 
 @functools.cache
@@ -103,7 +103,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     def new_owner(self) -> int:
         with self.file.transaction() as db:
-            owner = queries.add_process(db, os.getpid(), "lock", self.uptime + LEASE)
+            owner = process_queries.add_process(db, os.getpid(), "lock", self.uptime + LEASE)
         self.leases[owner] = self.uptime + LEASE
         return owner
 
@@ -151,7 +151,7 @@ class QueueMachine(RuleBasedStateMachine):
         token = queries.claim_token(self.owners[owner], self.count)
         expected = self.expected(queue, limit)
         with self.file.transaction() as db:
-            rows = queries.claim(db, queue, limit, token)
+            rows = queries.claim(db, queue, limit, token, self.now)
         for entry in expected:
             entry.claim = token
             entry.claims += 1
@@ -213,7 +213,7 @@ class QueueMachine(RuleBasedStateMachine):
         dead = self.owners[owner]
         mine = [entry for entry in self.model if entry.owner == dead]
         with self.file.transaction() as db:
-            assert queries.remove_process(db, dead) == len(mine)
+            assert process_queries.remove_process(db, dead) == len(mine)
         for entry in mine:
             entry.claim = None
         self.owners[owner] = self.new_owner()
@@ -235,7 +235,7 @@ class QueueMachine(RuleBasedStateMachine):
     def renew(self, owner: int) -> None:
         self.leases[self.owners[owner]] = self.uptime + LEASE
         with self.file.transaction() as db:
-            queries.renew(db, self.owners[owner], self.uptime + LEASE)
+            process_queries.renew(db, self.owners[owner], self.uptime + LEASE)
 
     @rule()
     def expire(self) -> None:
@@ -271,7 +271,7 @@ class QueueMachine(RuleBasedStateMachine):
         """A transaction that does not end changes nothing."""
         try:
             with self.file.transaction() as db:
-                queries.claim(db, "jobs", 10, queries.claim_token(self.owners[0], 2**31))
+                queries.claim(db, "jobs", 10, queries.claim_token(self.owners[0], 2**31), self.now)
                 queries.purge(db, "mail")
                 queries.put(db, Row("jobs", 0, None, None, None, None, self.now, "{}", "never"))
                 raise KeyError

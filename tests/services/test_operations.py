@@ -256,6 +256,33 @@ TELLING = pytest.mark.parametrize(
 )
 
 
+def test_who_runs_a_task_and_since_when(app: Flask, celery: Any) -> None:
+    waits = add.delay(1, 2)
+    operations.revoke(celery, waits.id)
+    go_on.clear()
+    with working(app):
+        sent = held.delay()
+        running = in_state(celery, sent.id, "running")
+        try:
+            assert running.worker
+            assert running.started is not None
+            assert running.started >= running.created
+            assert running.finished is None
+            assert [task.id for task in everything(celery, worker=running.worker)] == [sent.id]
+            chosen = Filter(worker=running.worker, states=("running",))
+            assert operations.count(celery, chosen).number == 1
+            chosen = Filter(worker="of nobody", states=("running",))
+            assert operations.count(celery, chosen).number == 0
+            assert everything(celery, worker="of nobody") == []
+        finally:
+            go_on.set()
+        ended = in_state(celery, sent.id, "succeeded")
+    # A worker in a test's thread has a name that its pool does not know.
+    host = str(ended.worker).rpartition("@")[2]
+    assert running.worker.rpartition("@")[2] == host
+    assert ended.started == pytest.approx(running.started, abs=1.0)
+
+
 @TELLING
 def test_a_message_that_comes_again_while_a_worker_is_at_it(app: Flask, celery: Any) -> None:
     task_id = add.delay(1, 1).id

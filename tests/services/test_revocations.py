@@ -17,7 +17,7 @@ from celery.worker import state
 from flask import Flask
 
 from flask_celeriac import Celeriac, operations
-from flask_celeriac.broker import queries
+from flask_celeriac.broker import process_queries, queries
 from flask_celeriac.records.task_record import Filter, TaskRecord
 from tests.support.processes import wait_for
 
@@ -147,8 +147,8 @@ def test_nobody_runs_what_a_worker_had_that_died(tmp_path: Path) -> None:
         celery = app.extensions["celery"]
         sent = note.delay("cut off")
         with celery.ledger.store.file.transaction() as db:
-            died = queries.add_process(db, os.getpid(), "that nobody holds", 2.0**40)
-            queries.claim(db, "system", 1, queries.claim_token(died, 1))
+            died = process_queries.add_process(db, os.getpid(), "that nobody holds", 2.0**40)
+            queries.claim(db, "system", 1, queries.claim_token(died, 1), 0.0)
         assert operations.show(celery, sent.id).state == "running"
         operations.revoke(celery, sent.id)
         assert operations.show(celery, sent.id).state == "revoked"

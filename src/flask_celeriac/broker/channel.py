@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .. import fork_gate
 from ..capturing import HEADER
 from ..errors import StorageError
-from . import conditions, limit_queries, queries, task_queries, template
+from . import conditions, limit_queries, process_queries, queries, task_queries, template
 from .batch import Batch
 from .claims import Claims
 from .envelope import pack, unpack
@@ -132,7 +132,7 @@ class Channel(Topology):
             self.no_ack.add(queue)
         member = self.claims.join()
         with self.store.file.transaction() as db:
-            queries.add_consumer(db, member.id, consumer_tag, queue)
+            process_queries.add_consumer(db, member.id, consumer_tag, queue)
         self._transport.listen()
         self.look()
 
@@ -149,7 +149,7 @@ class Channel(Topology):
             self.claims.give_back(queue)
             member = self.claims.join()
             with self.store.file.transaction() as db:
-                queries.remove_consumer(db, member.id, consumer_tag, queue)
+                process_queries.remove_consumer(db, member.id, consumer_tag, queue)
         except StorageError:
             if not self.closed:  # else close() goes on, and leaves in any case
                 raise
@@ -161,7 +161,7 @@ class Channel(Topology):
         with self.store.file.transaction() as db:
             queries.promote(db, now)
             queries.expire(db, now)
-            rows = queries.claim(db, queue, 1, token)
+            rows = queries.claim(db, queue, 1, token, now)
         if not rows:
             raise Empty
         return unpack(rows[0], queries.tag_of(rows[0].id, token))

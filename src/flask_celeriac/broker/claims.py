@@ -244,7 +244,7 @@ class Claims:
                 rows = queries.take(db, queue, limit) if queries.any_ready(db, queue) else []
             else:
                 limit, into = left, held
-                rows = queries.claim(db, queue, limit, token) if limit else []
+                rows = queries.claim(db, queue, limit, token, time.time()) if limit else []
                 left -= len(rows)
             into.extend(Held(queue, row, token) for row in rows)
             if len(rows) == limit:

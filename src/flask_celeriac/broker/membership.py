@@ -7,6 +7,7 @@ thread, because a solo worker's event loop stands still while a task runs.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import os
@@ -16,7 +17,7 @@ from .. import fork_gate, liveness
 from ..checkpoint import Checkpointer
 from ..errors import StorageError
 from ..sqlite_errors import explain_system
-from . import queries
+from . import process_queries, queries
 from .store import Store
 
 #: Seconds after which a process that does not renew its lease is taken to be hung.
@@ -25,13 +26,16 @@ LEASE = 60.0
 logger = logging.getLogger(__name__)
 _members: dict[tuple[int, str], Member] = {}
 _lock = threading.Lock()
+#: What the worker of this process is called, if it is one.
+_name: str | None = None
 
 
 def _begin_child() -> None:
     """In a forked child: it claims nothing yet, whoever was about to join in the parent."""
-    global _lock
+    global _lock, _name
     _lock = threading.Lock()
     _members.clear()
+    _name = None
 
 
 fork_gate.in_child(_begin_child)
@@ -57,7 +61,9 @@ class Member:
         self._lease = liveness.uptime() + LEASE
         try:
             with store.file.transaction() as db:
-                self.id = queries.add_process(db, os.getpid(), self.lock.name, self._lease)
+                self.id = process_queries.add_process(
+                    db, os.getpid(), self.lock.name, self._lease, _name
+                )
         except BaseException:
             self.lock.close()
             raise
@@ -93,8 +99,13 @@ class Member:
             self._lost = self._last
         lease = liveness.uptime() + LEASE
         with self.store.file.connection() as db:
-            queries.renew(db, self.id, lease)
+            process_queries.renew(db, self.id, lease)
         self._lease = lease
+
+    def say_name(self) -> None:
+        """Note what this process's worker is called; if that cannot be now, it goes without."""
+        with contextlib.suppress(StorageError), self.store.file.connection() as db:
+            process_queries.name_process(db, self.id, _name)
 
     def leave(self) -> None:
         """Stop claiming; the last channel that leaves takes the process's row with it."""
@@ -107,9 +118,18 @@ class Member:
         self._checkpointer.stop()
         try:
             with self.store.file.transaction() as db:
-                queries.remove_process(db, self.id)
+                process_queries.remove_process(db, self.id)
         finally:
             self.lock.close()
+
+
+def name_worker(name: str | None) -> None:
+    """Have the files in which this process claims messages say what its worker is called."""
+    global _name
+    with _lock:
+        _name = name
+        for member in _members.values():
+            member.say_name()
 
 
 def join(store: Store) -> Member:
@@ -129,7 +149,7 @@ def reap(store: Store) -> int:
     :return: how many messages became ready again.
     """
     with store.file.connection() as db:
-        known = queries.processes(db)
+        known = process_queries.processes(db)
     ours = _members.get((os.getpid(), store.path))
     released = 0
     for process in known:
@@ -137,7 +157,7 @@ def reap(store: Store) -> int:
             continue
         if not alive(store, process):
             with store.file.transaction() as db:
-                released += queries.remove_process(db, process.id, died=True)
+                released += process_queries.remove_process(db, process.id, died=True)
             liveness.bury(store.locks, process.lock)
         elif process.lease < liveness.uptime():
             # Hung or stopped: take its messages, but let it stay, for it may come back.
@@ -149,7 +169,7 @@ def reap(store: Store) -> int:
     return released
 
 
-def alive(store: Store, process: queries.Process) -> bool:
+def alive(store: Store, process: process_queries.Process) -> bool:
     """Whether a process noted in the file still lives."""
     return liveness.is_alive(store.locks, process.lock)
 
@@ -157,5 +177,5 @@ def alive(store: Store, process: queries.Process) -> bool:
 def consumed(store: Store, queue: str) -> bool:
     """Whether a living process consumes a queue."""
     with store.file.connection() as db:
-        processes = queries.consumers(db, queue)
+        processes = process_queries.consumers(db, queue)
     return any(alive(store, process) for process in processes)

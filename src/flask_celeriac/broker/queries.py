@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     import apsw
 
-_CLAIM_BITS = 40
+#: How many of a claim's bits are the count; its owner's number is above them.
+CLAIM_BITS = 40
 #: Added to a claim whose message is begun at once.
 AT_ONCE = 1
 _NEXT = """
@@ -25,7 +26,7 @@ _NEXT = """
     ORDER BY priority DESC, id LIMIT ?2
 """
 _CLAIM = f"""
-    UPDATE message SET claim = ?3, claims = claims + 1 WHERE id IN ({_NEXT})
+    UPDATE message SET claim = ?3, claims = claims + 1, taken = ?4 WHERE id IN ({_NEXT})
     RETURNING priority, id, claims, envelope, body
 """
 _TAKE = f"""
@@ -68,15 +69,6 @@ class Claimed(NamedTuple):
     body: str | bytes | None
 
 
-class Process(NamedTuple):
-    """A process that claims messages, and what tells whether it is alive."""
-
-    id: int
-    pid: int
-    lock: str
-    lease: float
-
-
 def _one(db: apsw.Connection, sql: str, parameters: tuple[Any, ...] = ()) -> Any:
     return db.execute(sql, parameters).fetchone()
 
@@ -95,9 +87,12 @@ def put_many(db: apsw.Connection, rows: Iterable[Row]) -> None:
     db.executemany(_PUT, rows)
 
 
-def claim(db: apsw.Connection, queue: str, limit: int, token: int) -> list[Claimed]:
-    """Claim up to ``limit`` ready messages, the most urgent and then the oldest first."""
-    return _in_order(_all(db, _CLAIM, (queue, limit, token)))
+def claim(db: apsw.Connection, queue: str, limit: int, token: int, now: float) -> list[Claimed]:
+    """Claim up to ``limit`` ready messages, the most urgent and then the oldest first.
+
+    :param now: seconds since the epoch.
+    """
+    return _in_order(_all(db, _CLAIM, (queue, limit, token, now)))
 
 
 def take(db: apsw.Connection, queue: str, limit: int) -> list[Claimed]:
@@ -134,8 +129,8 @@ def release_owner(db: apsw.Connection, owner: int, *, died: bool = False) -> int
     :param died: count the runs that were cut off
     :return: how many there were.
     """
-    low = owner << _CLAIM_BITS
-    high = low + (1 << _CLAIM_BITS)
+    low = owner << CLAIM_BITS
+    high = low + (1 << CLAIM_BITS)
     counted = ", starts = max(starts, claim & 1)" if died else ""
     db.execute(
         f"UPDATE message SET claim = NULL{counted} WHERE claim >= ? AND claim < ?", (low, high)
@@ -154,7 +149,7 @@ def release_overdue(db: apsw.Connection, owner: int, now: float) -> int:
 
 def claim_token(owner: int, count: int) -> int:
     """The number of a claim, given out once, as the one that follows it: plus :data:`AT_ONCE`."""
-    return (owner << _CLAIM_BITS) + (count << 1)
+    return (owner << CLAIM_BITS) + (count << 1)
 
 
 def tag_of(message: int, claim: int) -> str:
@@ -289,78 +284,6 @@ def bindings(db: apsw.Connection, exchange: str) -> list[tuple[str, str, str]]:
     return _all(
         db, "SELECT routing_key, pattern, queue FROM binding WHERE exchange = ?", (exchange,)
     )
-
-
-def add_process(db: apsw.Connection, pid: int, lock: str, lease: float) -> int:
-    """Note a process that will claim messages.
-
-    :param lease: until when it is trusted to be running, on the machine's uptime clock.
-    :return: its number, never given out again.
-    """
-    db.execute("INSERT INTO process (pid, lock, lease) VALUES (?, ?, ?)", (pid, lock, lease))
-    return db.last_insert_rowid()
-
-
-def processes(db: apsw.Connection) -> list[Process]:
-    """Every process that claims messages."""
-    return [Process._make(row) for row in db.execute("SELECT id, pid, lock, lease FROM process")]
-
-
-def renew(db: apsw.Connection, process: int, lease: float) -> None:
-    """Prolong a process's lease."""
-    db.execute("UPDATE process SET lease = ? WHERE id = ?", (lease, process))
-
-
-def remove_process(db: apsw.Connection, process: int, *, died: bool = False) -> int:
-    """Forget a process: its claims become ready again, its own queues go.
-
-    :param died: it has not left, it was killed
-    :return: how many messages became ready.
-    """
-    released = release_owner(db, process, died=died)
-    db.execute("DELETE FROM process WHERE id = ?", (process,))
-    queues = _all(db, "SELECT queue FROM consumer WHERE process = ?", (process,))
-    db.execute("DELETE FROM consumer WHERE process = ?", (process,))
-    for (queue,) in queues:
-        delete_abandoned(db, queue)
-    return released
-
-
-def add_consumer(db: apsw.Connection, process: int, tag: str, queue: str) -> None:
-    """Note that a process consumes a queue."""
-    db.execute("INSERT OR IGNORE INTO consumer VALUES (?, ?, ?)", (process, tag, queue))
-
-
-def remove_consumer(db: apsw.Connection, process: int, tag: str, queue: str) -> None:
-    """Note that a process no longer consumes a queue; an auto-delete queue goes with its last."""
-    db.execute(
-        "DELETE FROM consumer WHERE process = ? AND tag = ? AND queue = ?", (process, tag, queue)
-    )
-    delete_abandoned(db, queue)
-
-
-def delete_abandoned(db: apsw.Connection, queue: str) -> None:
-    """Remove an auto-delete queue that nobody consumes any more."""
-    abandoned = _one(
-        db,
-        "SELECT 1 FROM queue WHERE name = ?1 AND auto_delete"
-        " AND NOT EXISTS (SELECT 1 FROM consumer WHERE queue = ?1)",
-        (queue,),
-    )
-    if abandoned:
-        delete_queue(db, queue)
-
-
-def consumers(db: apsw.Connection, queue: str) -> list[Process]:
-    """The processes that consume a queue, dead ones included."""
-    return [
-        Process._make(row)
-        for row in db.execute(
-            "SELECT id, pid, lock, lease FROM process"
-            " WHERE id IN (SELECT process FROM consumer WHERE queue = ?)",
-            (queue,),
-        )
-    ]
 
 
 def queue_of(db: apsw.Connection, task_id: str) -> str | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import apsw
 
-VERSION = 2
+VERSION = 3
 
 SCHEMA = """
 CREATE TABLE message (
@@ -19,6 +19,7 @@ CREATE TABLE message (
     due REAL,
     expires REAL,
     claim INTEGER,
+    taken REAL,
     claims INTEGER NOT NULL DEFAULT 0,
     starts INTEGER NOT NULL DEFAULT 0,
     created REAL NOT NULL,
@@ -53,7 +54,8 @@ CREATE TABLE process (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     pid INTEGER NOT NULL,
     lock TEXT NOT NULL,
-    lease REAL NOT NULL
+    lease REAL NOT NULL,
+    name TEXT
 );
 
 CREATE TABLE consumer (
@@ -76,6 +78,10 @@ UPGRADES = {
     2: """
 CREATE INDEX message_task ON message (task_id) WHERE task_id IS NOT NULL;
 CREATE INDEX message_created ON message (created) WHERE task_id IS NOT NULL;
+""",
+    3: """
+ALTER TABLE message ADD COLUMN taken REAL;
+ALTER TABLE process ADD COLUMN name TEXT;
 """,
 }
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import states
+from .queries import CLAIM_BITS
 
 if TYPE_CHECKING:
     import apsw
@@ -22,7 +23,8 @@ SCAN = 5_000
 #: Bytes of a body that are read: a page of a list may have hundreds of them.
 LONGEST_BODY = 65_536
 _COLUMNS = (
-    "id, task_id, task, queue, priority, due, claim, claims, created, envelope,"
+    "id, task_id, task, queue, priority, due, claim, claims, taken, (SELECT name FROM process"
+    f" WHERE process.id = claim >> {CLAIM_BITS}) AS worker, created, envelope,"
     f" CASE WHEN length(body) <= {LONGEST_BODY} THEN body END AS body"
 )
 #: What tells in which state the task of a message is. A repeated attempt carries the count of
@@ -43,6 +45,7 @@ _IN_STATE = {
 #: What the partial indexes of the table know.
 _READY = "claim IS NULL AND due IS NULL"
 _CLAIMED = "claim IS NOT NULL"
+_OF_WORKER = f"claim >> {CLAIM_BITS} IN (SELECT process.id FROM process WHERE name = :worker)"
 #: What waits for its time is not claimed: there is no need to look.
 _LATER = "due IS NOT NULL"
 #: More than any priority.
@@ -60,6 +63,8 @@ class Message(NamedTuple):
     due: float | None
     claim: int | None
     claims: int
+    taken: float | None
+    worker: str | None
     created: float
     envelope: str
     body: str | bytes | None
@@ -142,14 +147,9 @@ def list_messages(
         place += ["created <= :at", "(created < :at OR task_id < :id)"]
         bound |= {"at": after[0], "id": after[1]}
     bound |= {"scan": SCAN if rest else limit + 1, "limit": limit}
-    # Those that workers have are few, and are the oldest: the last that would be found by age.
-    along, order = "", "created"
-    if chosen.states == (states.RUNNING,):
-        along, order = " INDEXED BY message_claimed", "+created"
-        place.append(_CLAIMED)
     inner = (
-        f"SELECT {_COLUMNS} FROM message{along} WHERE {' AND '.join(place)}"
-        f" ORDER BY {order} DESC, task_id DESC LIMIT :scan"
+        f"SELECT {_COLUMNS} FROM message{_along(chosen)} WHERE {' AND '.join(place)}"
+        " ORDER BY created DESC, task_id DESC LIMIT :scan"
     )
     where = f" WHERE {' AND '.join(rest)}" if rest else ""
     if shows is not None:
@@ -162,6 +162,15 @@ def list_messages(
         last = f"SELECT created, task_id FROM ({inner}) LIMIT 1 OFFSET :scan - 1"
         reached = db.execute(last, _used(bound, last)).fetchone()
     return found, reached
+
+
+def _along(chosen: Filter) -> str:
+    """The index that finds what is chosen, where that is not the one on ``created``.
+
+    Those that workers have are few, and are the oldest: the last that would be found by age.
+    """
+    theirs = chosen.states == (states.RUNNING,) or chosen.worker is not None
+    return " INDEXED BY message_claimed" if theirs else ""
 
 
 def _shown(
@@ -193,7 +202,7 @@ def count_messages(
     if replace(chosen, states=(), queue=None) == type(chosen)():
         return _count_states(db, chosen, cap)
     place, bound, rest = _conditions(chosen)
-    inner = f"FROM message WHERE {' AND '.join(place)}"
+    inner = f"FROM message{_along(chosen)} WHERE {' AND '.join(place)}"
     if rest:
         inner += " ORDER BY created DESC LIMIT :scan"
     bound |= {"scan": SCAN, "cap": cap + 1}
@@ -253,17 +262,25 @@ def _parts(chosen: Filter) -> list[tuple[str, list[str]]]:
 
 def _conditions(chosen: Filter) -> tuple[list[str], dict[str, Any], list[str]]:
     """The conditions along the index on ``created``, what is bound, and the other conditions."""
-    place, rest = ["task_id IS NOT NULL"], []
+    place: list[str] = ["task_id IS NOT NULL"]
+    rest: list[str] = []
+    if _along(chosen):
+        place.append(_CLAIMED)
     bound: dict[str, Any] = {}
-    for column, value in (("task", chosen.name), ("queue", chosen.queue)):
+    for conditions, name, condition, value in (
+        (rest, "task", "task = :task", chosen.name),
+        (rest, "queue", "queue = :queue", chosen.queue),
+        (rest, "worker", _OF_WORKER, chosen.worker),
+        (rest, "error", "0", chosen.error),  # known of those that have ended
+        (place, "since", "created >= :since", chosen.created_after),
+        (place, "until", "created < :until", chosen.created_before),
+    ):
         if value is not None:
-            rest.append(f"{column} = :{column}")
-            bound[column] = value
+            conditions.append(condition)
+            bound[name] = value
     if chosen.states:
         either = [f"({_IN_STATE[state]})" for state in chosen.states if state in _IN_STATE]
         rest.append(f"({' OR '.join(either) or '0'})")
-    if chosen.worker is not None or chosen.error is not None:
-        rest.append("0")  # known of those that have ended
     if chosen.label is not None:
         rest.append(
             "EXISTS (SELECT 1 FROM json_each(envelope, '$.headers.celeriac_labels')"
@@ -277,12 +294,6 @@ def _conditions(chosen: Filter) -> tuple[list[str], dict[str, Any], list[str]]:
         bound |= {f"text{number}": each for number, each in enumerate(chosen.spellings)}
         found = [f"instr(lower(body), lower(:text{n}))" for n in range(len(chosen.spellings))]
         rest.append(f"({' OR '.join(found)} OR instr(lower(task), lower(:text0)))")
-    if chosen.created_after is not None:
-        place.append("created >= :since")
-        bound["since"] = chosen.created_after
-    if chosen.created_before is not None:
-        place.append("created < :until")
-        bound["until"] = chosen.created_before
     return place, bound, rest
 
 

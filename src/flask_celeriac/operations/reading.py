@@ -66,6 +66,8 @@ def of_message(app: FlaskCelery, message: Message) -> TaskRecord:
         queue=message.queue,
         priority=message.priority,
         attempts=retries + (1 if message.claim is not None else 0),
+        started=None if message.claim is None else message.taken,
+        worker=message.worker,
         args=args,
         kwargs=kwargs,
         **said,
@@ -92,6 +94,10 @@ def merged(queued: TaskRecord, recorded: TaskRecord) -> TaskRecord:
     known = {name: value for name, value in known.items() if value not in (None, ())}
     if queued.eta is None:
         known["eta"] = recorded.eta
+    if queued.state == states.RUNNING and queued.started is not None:
+        # What is recorded may be of the attempt before.
+        known["started"] = max(queued.started, recorded.started or 0.0)
+        known["worker"] = queued.worker or recorded.worker
     return replace(queued, **known, attempts=max(queued.attempts, recorded.attempts))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from celery import bootsteps
 
-from .. import celery_app, due_dates, exposure, unpacking
+from .. import brokers, celery_app, due_dates, exposure, unpacking
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +27,7 @@ class Patient(bootsteps.StartStopStep):
 
     def start(self, parent: Any) -> None:
         """Say which time limits the broker does not wait for, and who may write to it."""
+        self._name_worker(parent.app, parent.hostname)
         due_dates.look_at_limits(parent.app)
         for text in sorted(set(exposure.complaints(parent.app.conf))):
             logger.warning(text)
@@ -34,6 +35,14 @@ class Patient(bootsteps.StartStopStep):
     def stop(self, parent: Any) -> None:
         """Be what the process was before, as it may be a web server or a test."""
         parent.app.patient = False
+        self._name_worker(parent.app, None)
+
+    def _name_worker(self, app: Any, name: str | None) -> None:
+        """Have the embedded broker know who takes a task; other brokers cannot say it."""
+        if brokers.kind_of(app.conf) == "embedded":
+            from ..broker import membership
+
+            membership.name_worker(name)
 
     def terminate(self, parent: Any) -> None:
         """Do the same when the worker is stopped at once."""

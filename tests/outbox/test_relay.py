@@ -236,6 +236,7 @@ def test_a_result_store_out_of_reach_is_no_chords_fault(
             door.open()
             assert shop.relay.turn().published == 3
             assert len(shop.sent()) == 3
+            shop.celery.backend.client.connection_pool.disconnect()
 
 
 def test_an_application_without_the_table_is_left_alone(tmp_path: Path) -> None:
@@ -263,6 +264,10 @@ def test_what_waits_in_the_outbox_is_known(small_shop: Shop) -> None:
     operations.revoke(shop.celery, task_id)
     assert shop.rows() == []
     assert operations.show(shop.celery, task_id).state == "revoked"
+    shop.add.apply_async_on_commit((1, 1), task_id="labelled", labels=["mine"], priority=3)
+    abandon(shop)
+    labelled = operations.show(shop.celery, "labelled")
+    assert (labelled.labels, labelled.priority) == (("mine",), 3)
 
 
 def test_records_are_written_when_it_is_sent(

@@ -78,6 +78,8 @@ def send():
         print(type(error).__name__)
     dead = operations.list_tasks(celery, Filter(states=("dead",))).tasks
     print(sorted(task.name for task in dead))
+    lost = [each.state for each in operations.attempts(celery, bad.id)].count("lost")
+    print(operations.show(celery, bad.id).attempts, lost)
     again = operations.retry(celery, bad.id, args=[], kwargs={})
     operations.revoke(celery, again, terminate=True)
     print(operations.show(celery, again).retry_of == bad.id)
@@ -96,7 +98,7 @@ def test_a_task_that_kills_its_process_is_a_dead_letter(
         assert worker.process.poll() is None
         lines = said.split("\n")
         assert lines[0].startswith("crashed: 3 of its runs")
-        assert lines[1:4] == ["DeadLetterError", "['shop.poison', 'shop.venom']", "True"]
+        assert lines[1:5] == ["DeadLetterError", "['shop.poison', 'shop.venom']", "3 3", "True"]
         worker.kill()
     noted = (tmp_path / "ledger").read_text().split()
     assert noted.count("healthy") >= 11

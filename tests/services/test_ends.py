@@ -67,7 +67,8 @@ def test_expired_while_no_worker_was_there(app: Flask) -> None:
     with working(app):
         assert well.delay(2).get(timeout=60) == 2
         late.get(timeout=60, propagate=False)
-    assert operations.show(celery, late.id).state == "expired"
+    expired = operations.show(celery, late.id)
+    assert (expired.state, expired.attempts, expired.started) == ("expired", 0, None)
 
 
 ran: list[str] = []

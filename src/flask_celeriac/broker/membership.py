@@ -169,7 +169,7 @@ def reap(store: Store) -> int:
     return released
 
 
-def alive(store: Store, process: process_queries.Process) -> bool:
+def alive(store: Store, process: queries.Process) -> bool:
     """Whether a process noted in the file still lives."""
     return liveness.is_alive(store.locks, process.lock)
 
@@ -177,5 +177,5 @@ def alive(store: Store, process: process_queries.Process) -> bool:
 def consumed(store: Store, queue: str) -> bool:
     """Whether a living process consumes a queue."""
     with store.file.connection() as db:
-        processes = process_queries.consumers(db, queue)
+        processes = queries.consumers(db, queue)
     return any(alive(store, process) for process in processes)

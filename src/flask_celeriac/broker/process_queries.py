@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from . import queries
+from .queries import Process
 
 if TYPE_CHECKING:
     import apsw
-
-
-class Process(NamedTuple):
-    """A process that claims messages, and what tells whether it is alive."""
-
-    id: int
-    pid: int
-    lock: str
-    lease: float
 
 
 def add_process(
@@ -85,15 +77,3 @@ def delete_abandoned(db: apsw.Connection, queue: str) -> None:
     ).fetchone()
     if abandoned:
         queries.delete_queue(db, queue)
-
-
-def consumers(db: apsw.Connection, queue: str) -> list[Process]:
-    """The processes that consume a queue, dead ones included."""
-    return [
-        Process._make(row)
-        for row in db.execute(
-            "SELECT id, pid, lock, lease FROM process"
-            " WHERE id IN (SELECT process FROM consumer WHERE queue = ?)",
-            (queue,),
-        )
-    ]

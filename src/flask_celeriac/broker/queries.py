@@ -69,6 +69,15 @@ class Claimed(NamedTuple):
     body: str | bytes | None
 
 
+class Process(NamedTuple):
+    """A process that claims messages, and what tells whether it is alive."""
+
+    id: int
+    pid: int
+    lock: str
+    lease: float
+
+
 def _one(db: apsw.Connection, sql: str, parameters: tuple[Any, ...] = ()) -> Any:
     return db.execute(sql, parameters).fetchone()
 
@@ -284,6 +293,18 @@ def bindings(db: apsw.Connection, exchange: str) -> list[tuple[str, str, str]]:
     return _all(
         db, "SELECT routing_key, pattern, queue FROM binding WHERE exchange = ?", (exchange,)
     )
+
+
+def consumers(db: apsw.Connection, queue: str) -> list[Process]:
+    """The processes that consume a queue, dead ones included."""
+    return [
+        Process._make(row)
+        for row in db.execute(
+            "SELECT id, pid, lock, lease FROM process"
+            " WHERE id IN (SELECT process FROM consumer WHERE queue = ?)",
+            (queue,),
+        )
+    ]
 
 
 def queue_of(db: apsw.Connection, task_id: str) -> str | None:

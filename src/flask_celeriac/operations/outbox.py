@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from .. import states
 from ..errors import OutboxError
-from ..records import task_queries
-from ..records.description import moment_of
+from ..records import description, task_queries
 from ..records.task_record import TaskRecord
 from ..urls import records_url
 from . import reading
@@ -80,19 +79,22 @@ def as_task(app: FlaskCelery, row: Row) -> TaskRecord:
         message = Message("", {}, {})
     body = message.body if isinstance(message.body, str) else None
     args, kwargs = reading.shown(app, row.task, body)
-    eta = moment_of(message.headers.get("eta"))
-    waiting = states.SCHEDULED if eta is not None and eta > time.time() else states.QUEUED
+    task_id = row.task_id or ""
+    said = description.of_message(task_id, message.headers, body)
+    said["labels"] = tuple(description.labels_in(message.headers))
+    is_later = said["eta"] is not None and said["eta"] > time.time()
+    waiting = states.SCHEDULED if is_later else states.QUEUED
     return TaskRecord(
-        id=row.task_id or "",
+        id=task_id,
         state=states.DEAD if row.due is None else waiting,
         created=row.created,
         name=row.task,
         queue=row.queue,
+        priority=message.options.get("priority") or 0,
         args=args,
         kwargs=kwargs,
-        eta=eta,
         error_message=row.error,
-        group_id=message.headers.get("group"),
+        **said,
     )
 
 

@@ -57,6 +57,8 @@ class Recording(BaseBackend):  # type: ignore[misc]
         ours = record_states.of_celery(state)
         if state == states.REVOKED and says_expired(result):
             ours = record_states.EXPIRED
+            if known and values:  # it was not begun
+                values |= {"attempts": request.retries or 0, "worker": None}
         if known and state in states.EXCEPTION_STATES:
             values |= description.of_error(values.get("name"), result, traceback)
         if known and ours == record_states.RETRYING:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from celery import exceptions, states
 
 from .. import liveness
-from ..broker import process_queries
 from ..broker import queries as broker_queries
 from ..doorbell import AVAILABLE, Bell, Ringer
 from ..errors import StorageError
@@ -134,7 +133,7 @@ class Waiting:
         try:
             with self._file.connection() as db:
                 queue = broker_queries.queue_of(db, task_id)
-                consumers = process_queries.consumers(db, queue) if queue else []
+                consumers = broker_queries.consumers(db, queue) if queue else []
         except StorageError:  # no broker in this file; and a hint must not end a wait
             return
         locks = self._file.beside("locks")

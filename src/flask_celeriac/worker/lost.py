@@ -23,21 +23,30 @@ def note(app: FlaskCelery, request: Any) -> None:
     That is what the record says, by which a worker was at it: on the embedded broker it is told of
     runs that were stopped, and the header says it, too. Redis counts what a worker only had.
     """
+    _note(app, request.id, request.retries, request.headers or {})
+
+
+def note_message(app: FlaskCelery, headers: dict[str, Any]) -> None:
+    """:func:`note`, where no other run follows: its message is about to become a dead letter."""
+    _note(app, headers["id"], headers.get("retries"), headers)
+
+
+def _note(app: FlaskCelery, task_id: str, retries: int | None, headers: dict[str, Any]) -> None:
     url = records_url(app)
     if url is None:
         return
     from ..records import gate_queries, task_queries
 
     embedded = _is_embedded(app)
-    counted = embedded and CRASHES in (request.headers or ())
-    number = (request.retries or 0) + 1
+    counted = embedded and CRASHES in headers
+    number = (retries or 0) + 1
 
     def work(connection: Any) -> None:
-        task_queries.add_lost_attempt(connection, request.id, number, certain=counted)
+        task_queries.add_lost_attempt(connection, task_id, number, certain=counted)
         if embedded:
-            gate_queries.forget_run(connection, request.id)
+            gate_queries.forget_run(connection, task_id)
 
-    _write(url, request.id, work)
+    _write(url, task_id, work)
 
 
 def stopped(app: FlaskCelery, task_id: str) -> None:

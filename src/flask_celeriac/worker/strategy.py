@@ -9,6 +9,7 @@ from celery.worker import strategy
 from .. import verification
 from ..records.description import CRASHES
 from ..urls import records_url
+from . import lost
 from .admission import crash_text, limit_of
 from .burial import bury
 from .consumer import Consumer
@@ -38,6 +39,7 @@ def default(task: Any, app: Any, consumer: Any, **options: Any) -> Callable[...,
             number = cut_off(message.headers)
             if number < limit:
                 return handle(message, body, ack, reject, callbacks)
+            lost.note_message(app, message.headers)
             found = verification.Complaint("crashed", crash_text(number))
         return bury(consumer, message, found.reason, found.text, forged=found.forged)
 

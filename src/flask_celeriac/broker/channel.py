@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .. import fork_gate
 from ..capturing import HEADER
 from ..errors import StorageError
-from . import conditions, limit_queries, process_queries, queries, task_queries, template
+from . import conditions, process_queries, queries, task_queries, template
 from .batch import Batch
 from .claims import Claims
 from .envelope import pack, unpack
@@ -196,10 +196,7 @@ class Channel(Topology):
         :param headers: what is added to those it has; None takes one away
         :return: whether the claim was still held
         """
-        with self.store.file.transaction() as db:
-            held = limit_queries.put_off(db, *queries.claim_of(delivery_tag), due, headers)
-        self.store.ring()
-        return held
+        return self.store.put_off(delivery_tag, due, headers)
 
     def turn_later(self, seconds: float) -> None:
         """Take a turn when some time has passed, if none comes before that."""

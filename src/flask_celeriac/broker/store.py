@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .. import sqlite
 from ..doorbell import Ringer
 from ..errors import StorageError
-from . import queries, schema
+from . import limit_queries, queries, schema
 from .conditions import NotPutError
 
 if TYPE_CHECKING:
@@ -92,6 +92,18 @@ class Store:
         with self.file.transaction(self.put_mode) as db:
             queries.put_many(db, rows)
         self.ring()
+
+    def put_off(self, tag: str, due: float, headers: dict[str, Any]) -> bool:
+        """Have a claimed message wait in its place until a moment, as if it had not been claimed.
+
+        :param tag: of its delivery
+        :param headers: what is added to those it has; None takes one away
+        :return: whether the claim was still held
+        """
+        with self.file.transaction() as db:
+            held = limit_queries.put_off(db, *queries.claim_of(tag), due, headers)
+        self.ring()
+        return held
 
     def ring(self) -> None:
         """Wake every consumer: there is a message, or a time to wait for."""

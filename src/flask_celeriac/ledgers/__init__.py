@@ -114,14 +114,19 @@ def check_acks(settings: Settings, tasks: Mapping[str, Mapping[str, Any]]) -> No
     :param tasks: the options of tasks, by their names
     :raises ConfigError: one of them will not
     """
-    celery = settings.celery
-    broker = celery.get("broker_write_url") or celery.get("broker_url")
-    if broker and brokers.kind_of_url(broker) != "embedded":
+    if _is_elsewhere(settings):
         return
-    usual = celery.get("task_acks_late", True)
+    usual = settings.celery.get("task_acks_late", True)
     for name, options in tasks.items():
         if options.get("concurrency") is not None and not options.get("acks_late", usual):
             raise ConfigError(f"{name}: {NO_END}")
+
+
+def _is_elsewhere(settings: Settings) -> bool:
+    """Whether another broker than the embedded one is configured."""
+    celery = settings.celery
+    broker = celery.get("broker_write_url") or celery.get("broker_url")
+    return bool(broker) and brokers.kind_of_url(broker) != "embedded"
 
 
 def check(settings: Settings, tasks: Sequence[str]) -> None:
@@ -130,11 +135,9 @@ def check(settings: Settings, tasks: Sequence[str]) -> None:
     :param tasks: the tasks that need one
     :raises ConfigError: there is none
     """
-    celery = settings.celery
-    broker = celery.get("broker_write_url") or celery.get("broker_url")
-    elsewhere = broker and brokers.kind_of_url(broker) != "embedded"
-    recorded = settings.options.database or str(celery.get("result_backend")).startswith("celeriac")
-    if tasks and elsewhere and not recorded:
+    backend = str(settings.celery.get("result_backend"))
+    recorded = settings.options.database or backend.startswith("celeriac")
+    if tasks and _is_elsewhere(settings) and not recorded:
         raise ConfigError(f"{', '.join(tasks)}: {NO_PLACE}")
 
 

@@ -7,7 +7,6 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from ..broker import conditions, limit_queries
-from ..broker.queries import claim_of
 from ..database import engine_for
 from . import FORGET, OLD, Reservation, Slots
 
@@ -72,10 +71,7 @@ class EmbeddedLedger:
 
     def put_off(self, tag: str, due: float, headers: dict[str, Any]) -> bool:
         """Have a claimed message wait in its place; whether the claim was still held."""
-        with self._file.transaction() as db:
-            held = limit_queries.put_off(db, *claim_of(tag), due, headers)
-        self.store.ring()
-        return held
+        return self.store.put_off(tag, due, headers)
 
     def forget(self) -> int:
         now = time.time()

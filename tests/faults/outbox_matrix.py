@@ -6,6 +6,7 @@ leases are declared over, a relay takes its turns, and a worker runs what was se
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import random
 import traceback
@@ -22,6 +23,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from flask_celeriac.tables import outbox, outbox_metadata
 from tests.faults import outbox_app
+from tests.faults.harness import servers
 from tests.faults.outbox_app import POINTS, SHAPES, Shop, orders
 from tests.properties.test_outbox import OutboxMachine
 from tests.support import pieces, services
@@ -139,6 +141,10 @@ def two_phase_missing(url: str) -> str | None:
 def _database(name: str, folder: Path) -> Iterator[str]:
     if name == "sqlite":
         yield f"sqlite:///{folder}/app.db"
+    elif name == "postgresql" and servers.can_prepare():
+        with contextlib.closing(servers.PostgreSQL()) as server:
+            server.start()
+            yield "postgresql+psycopg:" + server.url.partition(":")[2]
     elif name == "postgresql":
         with pieces.sql_database(services.POSTGRES, drop="DROP DATABASE {} WITH (FORCE)") as url:
             yield "postgresql+psycopg:" + url.partition(":")[2]

@@ -9,10 +9,12 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import redis
 
 from tests.support.processes import free_port
@@ -42,12 +44,16 @@ class Server:
     def answers(self) -> bool:
         raise NotImplementedError
 
+    #: Who runs it; None for whoever runs this.
+    user: str | None = None
+
     def start(self) -> None:
         with (self.folder / "server.log").open("ab") as log:
             self.process = subprocess.Popen(
                 self.command(),
                 cwd=self.folder,
                 env=self.environment(),
+                user=self.user,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -169,6 +175,69 @@ class RabbitMQ(Server):
         super().close()
         self._mapper.kill()
         self._mapper.wait()
+
+
+class PostgreSQL(Server):
+    """A PostgreSQL server that prepares transactions, which most are not set up for."""
+
+    def __init__(self) -> None:
+        super().__init__(Path(tempfile.mkdtemp(prefix="celeriac-postgresql-")))
+        #: It refuses to run as root.
+        self.user = "postgres" if os.geteuid() == 0 else None
+        if self.user:
+            shutil.chown(self.folder, self.user)
+        self.url = f"postgresql://postgres@{self.address}:{self.port}/postgres"
+        initdb = [str(_postgresql() / "initdb"), "-D", str(self.folder / "data"), "-N"]
+        subprocess.run(
+            [*initdb, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C"],
+            cwd=self.folder,
+            user=self.user,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=True,
+        )
+
+    def command(self) -> list[str]:
+        options = {
+            "listen_addresses": self.address,
+            "port": str(self.port),
+            "unix_socket_directories": "",
+            "max_prepared_transactions": "64",
+        }
+        where = [str(_postgresql() / "postgres"), "-D", str(self.folder / "data")]
+        return [*where, *(f"--{name}={value}" for name, value in options.items())]
+
+    def answers(self) -> bool:
+        try:
+            psycopg.connect(self.url, connect_timeout=5).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """End it, so that nothing of it is left in shared memory either."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(PATIENCE)
+        super().close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _postgresql() -> Path:
+    """Where the newest PostgreSQL's programs are, by Debian's way to install them."""
+    found = shutil.which("initdb")
+    if found:
+        return Path(found).resolve().parent
+    return max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: float(path.parent.name))
+
+
+def can_prepare() -> bool:
+    """Whether a PostgreSQL server of our own can be started."""
+    try:
+        return (_postgresql() / "initdb").exists()
+    except ValueError:  # there is none
+        return False
 
 
 def missing(broker: str) -> str | None:

@@ -88,7 +88,8 @@ def lay_beneath(
     """
     if celery_app.make_defaults is None:
         return read
-    conf = detect_settings(read, dict(changes), prefix=celery_app.namespace)
+    # That old and new names are mixed, Celery says.
+    conf = detect_settings(read or {}, dict(changes), prefix=celery_app.namespace)
     ours = celery_app.make_defaults(conf)
     if conf.value_set_for("broker_transport_options"):
         changes["broker_transport_options"] = ours["broker_transport_options"]

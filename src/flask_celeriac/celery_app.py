@@ -14,7 +14,7 @@ from celery import Celery
 from celery.local import Proxy
 from kombu.exceptions import EncodeError
 
-from . import arguments, capturing, carried, defaults, due_dates, sending
+from . import arguments, capturing, carried, due_dates, sending
 from .errors import NotInitializedError
 from .task_ids import new_id
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from celery.result import AsyncResult
     from kombu import Connection
 
+    from .defaults import Layer
     from .ledgers import Ledger
     from .message_policy import MessagePolicy
     from .on_commit import OnCommit
@@ -68,8 +69,10 @@ class FlaskCelery(Celery[Any]):
     patient = False
     #: The prefix of names in what ``config_from_object`` was given, if one was.
     namespace: str | None
-    #: Works out our defaults from what was configured, see :mod:`.defaults`.
-    make_defaults: Callable[[Any], dict[str, Any]] | None = None
+    #: Whether the configuration was read.
+    configured: bool
+    #: Our defaults, once there is a Flask application.
+    layer: Layer | None = None
     #: Those of ``broker_transport_options`` that are our defaults.
     own_transport_options: Mapping[str, Any] = MappingProxyType({})
 
@@ -224,7 +227,8 @@ class FlaskCelery(Celery[Any]):
         Celery makes what this returns its configuration at once, for all threads: whoever asks at
         the same time waits, and sees no configuration without our defaults.
         """
-        return defaults.lay_beneath(self, super().prepare_config(c), self._changes)
+        read = super().prepare_config(c)
+        return read if self.layer is None else self.layer.beneath(read, self._changes)
 
     def __reduce__(self) -> Any:
         return _in_this_process, (self.main,)

@@ -64,38 +64,102 @@ BACKENDS = {
 
 
 def configure(celery_app: FlaskCelery, settings: Settings, instance_path: str) -> None:
-    """Give a new Celery application its configuration.
+    """Give a Celery application its configuration.
 
     What the user set becomes the application's own (``conf.changes``), which everything else gives
-    way to; our defaults are worked out when Celery first reads its configuration, so that they
-    also give way to what is set on ``celery.conf`` or by ``config_from_object`` until then.
+    way to; our defaults are worked out when Celery reads its configuration, so that they also give
+    way to what is set on ``celery.conf`` or by ``config_from_object`` until then.
 
     :param instance_path: the Flask application's instance folder
     """
-    celery_app.conf.update(settings.celery)
-    celery_app.make_defaults = lambda conf: _defaults(celery_app, settings, instance_path, conf)
+    conf: Any = celery_app.conf
+    conf.update(settings.celery)
+    layer = celery_app.layer = Layer(celery_app, settings, instance_path)
+    if celery_app.configured:  # somebody has read it before there was an application
+        layer.add()
     loader: Any = celery_app.loader
     loader.override_backends = {**loader.override_backends, **BACKENDS}
 
 
-def lay_beneath(
-    celery_app: FlaskCelery, read: Mapping[str, Any] | None, changes: dict[str, Any]
-) -> Mapping[str, Any] | None:
-    """The configuration that was read, with an application's defaults beneath it.
+class Layer:
+    """An application's defaults, which lie beneath its configuration each time that is read.
 
-    :param read: None where nothing was
-    :param changes: what is set on ``conf`` besides, in which transport options are completed
+    :param instance_path: the Flask application's instance folder
     """
-    if celery_app.make_defaults is None:
-        return read
-    # That old and new names are mixed, Celery says.
-    conf = detect_settings(read or {}, dict(changes), prefix=celery_app.namespace)
-    ours = celery_app.make_defaults(conf)
-    if conf.value_set_for("broker_transport_options"):
-        changes["broker_transport_options"] = ours["broker_transport_options"]
-    found = Beneath(read, changes, ours)
-    celery_app.on_after_configure.connect(lambda **_: found.list_all(), weak=False)
-    return found
+
+    def __init__(self, celery_app: FlaskCelery, settings: Settings, instance_path: str) -> None:
+        self._app = celery_app
+        self._settings = settings
+        self._instance_path = instance_path
+
+    def add(self) -> None:
+        """Lay them beneath a configuration that was read already."""
+        conf: Any = self._app.conf
+        completed, ours = self._work_out(conf)
+        conf.update(completed)
+        conf.add_defaults(ours)
+
+    def beneath(self, read: Mapping[str, Any] | None, changes: dict[str, Any]) -> Beneath:
+        """A configuration that Celery has read and is about to use, with them beneath it.
+
+        :param read: None where nothing was
+        :param changes: what is set on ``conf`` besides
+        """
+        # That old and new names are mixed, Celery says.
+        conf = detect_settings(read or {}, dict(changes), prefix=self._app.namespace)
+        completed, ours = self._work_out(conf)
+        found = Beneath(read, changes, ours)
+        given = {name: changes[name] for name in completed if name in changes}
+        changes.update(completed)
+        has_it = self._app.on_after_configure
+
+        def settle(**_: Any) -> None:
+            # Celery has its configuration, and reads the user's again should there be another.
+            has_it.disconnect(settle)
+            found.list_all()
+            for name in completed:
+                changes.pop(name, None)
+            changes.update(given)
+
+        has_it.connect(settle, weak=False)
+        return found
+
+    def _work_out(self, conf: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What the user set and we complete, and our defaults for the rest."""
+        # Celery's own default is one dict that all applications share.
+        ours: dict[str, Any] = {"beat_schedule": {}, **SAFE}
+        completed: dict[str, Any] = {}
+        options = self._settings.options
+        broker_url = conf.broker_read_url or conf.broker_write_url
+        if not broker_url:
+            broker_url = _embedded_url(_folder(self._instance_path))
+            # None is no other broker.
+            (completed if conf.value_set_for("broker_url") else ours)["broker_url"] = broker_url
+        broker = brokers.kind_of_url(broker_url, conf.broker_transport)
+        ours.update(BY_BROKER.get(broker, {}))
+        transport_options = TRANSPORT_OPTIONS.get(broker, {})
+        if broker == "embedded":
+            folder = _folder(self._instance_path)
+            _make_folder(folder)
+            transport_options = {"durability": options.durability}
+            ours["beat_schedule_filename"] = os.path.join(folder, "beat-schedule")
+            ours["result_backend"] = broker_url
+        else:
+            ours["result_backend"] = "flask_celeriac.records.disabled:DisabledBackend"
+        if options.database:
+            ours["result_backend"] = f"celeriac+{options.database}"
+        if _is_ours(conf.result_backend or ours["result_backend"]):
+            ours.update(OUR_RESULTS)
+        ours = {name: value for name, value in ours.items() if not conf.value_set_for(name)}
+        name, given = "broker_transport_options", dict[str, Any]()
+        if conf.value_set_for(name):
+            given = conf.broker_transport_options or {}
+        # Beneath the user's, key by key, instead of being replaced as a whole.
+        (completed if conf.value_set_for(name) else ours)[name] = {**transport_options, **given}
+        self._app.own_transport_options = {
+            key: value for key, value in transport_options.items() if key not in given
+        }
+        return completed, ours
 
 
 class Beneath(Mapping[str, Any]):
@@ -131,41 +195,6 @@ class Beneath(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._listed)
-
-
-def _defaults(
-    celery_app: FlaskCelery, settings: Settings, instance_path: str, conf: Any
-) -> dict[str, Any]:
-    # Celery's own default is one dict that all applications share.
-    ours: dict[str, Any] = {"beat_schedule": {}, **SAFE}
-    broker_url = conf.broker_read_url or conf.broker_write_url
-    if not broker_url:
-        broker_url = ours["broker_url"] = _embedded_url(_folder(instance_path))
-    broker = brokers.kind_of_url(broker_url, conf.broker_transport)
-    ours.update(BY_BROKER.get(broker, {}))
-    transport_options = TRANSPORT_OPTIONS.get(broker, {})
-    if broker == "embedded":
-        folder = _folder(instance_path)
-        _make_folder(folder)
-        transport_options = {"durability": settings.options.durability}
-        ours["beat_schedule_filename"] = os.path.join(folder, "beat-schedule")
-        ours["result_backend"] = broker_url
-    else:
-        ours["result_backend"] = "flask_celeriac.records.disabled:DisabledBackend"
-    if settings.options.database:
-        ours["result_backend"] = f"celeriac+{settings.options.database}"
-    if _is_ours(conf.result_backend or ours["result_backend"]):
-        ours.update(OUR_RESULTS)
-    ours = {name: value for name, value in ours.items() if not conf.value_set_for(name)}
-    # Beneath the user's, instead of being replaced as a whole.
-    given: dict[str, Any] = {}
-    if conf.value_set_for("broker_transport_options"):
-        given = conf.broker_transport_options or {}
-    celery_app.own_transport_options = {
-        key: value for key, value in transport_options.items() if key not in given
-    }
-    ours["broker_transport_options"] = {**transport_options, **given}
-    return ours
 
 
 def _make_folder(folder: str) -> None:

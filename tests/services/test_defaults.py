@@ -12,7 +12,8 @@ import pytest
 from celery import Celery
 from flask import Flask
 
-from flask_celeriac import Celeriac, brokers
+from flask_celeriac import Celeriac, FlaskCelery, brokers, celery_init_app
+from flask_celeriac.defaults import TRANSPORT_OPTIONS
 
 from .conftest import MakeApp, working
 
@@ -77,6 +78,45 @@ def test_it_may_be_configured_again(make_app: MakeApp) -> None:
     assert not app.conf.task_acks_late
     assert app.conf.broker_transport_options["socket_timeout"] == 30
     assert "task_reject_on_worker_lost" in app.conf.table()
+
+
+def test_what_is_configured_again_is_the_users(make_app: MakeApp) -> None:
+    """Our transport options stay ours, and those of another broker go."""
+    app = celery_of(make_app, broker_transport_options={"a": 1})
+    assert app.conf.broker_transport_options == {"durability": "normal", "a": 1}
+    assert app.own_transport_options == {"durability": "normal"}
+    for _ in range(2):
+        app.config_from_object({"broker_url": "redis://localhost"})
+        ours = TRANSPORT_OPTIONS["redis"]
+        assert app.conf.broker_transport_options == {**ours, "a": 1}
+        assert app.own_transport_options == ours
+
+
+@pytest.mark.parametrize("broker", URLS)
+def test_it_may_be_read_before_there_is_an_application(make_app: MakeApp, broker: str) -> None:
+    celery: Any = FlaskCelery("early")
+    celery.conf.update(broker_transport_options={"a": 1}, task_time_limit=7)
+    assert celery.conf.timezone is None
+    if URLS[broker]:
+        celery.conf.broker_url = URLS[broker]
+    assert celery_init_app(make_app(), celery) is celery
+    assert brokers.kind_of(celery.conf) == broker
+    assert celery.conf.task_acks_late
+    assert celery.conf.task_time_limit == 7
+    assert celery.conf.broker_transport_options["a"] == 1
+    assert set(celery.own_transport_options) < set(celery.conf.broker_transport_options)
+
+
+@pytest.mark.parametrize("nothing", [None, ""])
+@pytest.mark.parametrize("read", [True, False])
+def test_no_broker_is_the_embedded_one(make_app: MakeApp, nothing: Any, read: bool) -> None:
+    celery = celery_init_app(make_app())
+    if read:
+        celery.config_from_object({"broker_url": nothing})
+    else:
+        celery.conf.update(broker_url=nothing)
+    assert brokers.kind_of(celery.conf) == "embedded"
+    assert celery.conf.broker_url == celery.conf.result_backend
 
 
 @pytest.mark.parametrize("old", [{"BROKER_URL": "redis://localhost"}, {"CELERY_ACKS_LATE": False}])

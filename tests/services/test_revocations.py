@@ -63,6 +63,20 @@ def forgetful() -> None:
     state.revoked.clear()
 
 
+def test_what_a_pool_cannot_stop_goes_on_and_does_not_count(app: Flask, caplog: Any) -> None:
+    celery = app.extensions["celery"]
+    with working(app, "threads"), caplog.at_level("WARNING"):
+        sent = until_told.delay()
+        wait_for(lambda: ran, "it does not begin")
+        operations.revoke(celery, sent.id, terminate=True)
+        wait_for(lambda: "this pool cannot stop" in caplog.text, "nobody says so")
+        go.set()
+        assert note.delay("after").get(timeout=20) == "after"
+    task = operations.show(celery, sent.id)
+    assert (task.state, task.result) == ("revoked", None)
+    assert [record for record in caplog.records if record.exc_info] == []
+
+
 def test_while_no_worker_is_there(app: Flask) -> None:
     soon = datetime.now(timezone.utc) + timedelta(seconds=0.2)
     waiting = [note.delay("queued"), note.apply_async(("dated",), eta=soon)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from billiard import einfo
@@ -15,6 +16,8 @@ from . import lost
 #: Celery's stubs know only a part of these.
 CeleryRequest: Any = request.Request
 ExceptionWithTraceback: Any = einfo.ExceptionWithTraceback  # type: ignore[attr-defined]
+
+logger = logging.getLogger(__name__)
 
 
 class Request(CeleryRequest):  # type: ignore[misc]
@@ -80,7 +83,14 @@ class Request(CeleryRequest):  # type: ignore[misc]
         if self.time_start:
             self._context.__dict__[description.STARTED] = self.time_start
             lost.terminated(self.app, self._context)
-        super().terminate(pool, signal)
+        try:
+            super().terminate(pool, signal)
+        except NotImplementedError:
+            logger.warning(
+                "Task %s[%s] is taken back and goes on, as this pool cannot stop what runs; what it"
+                " comes to does not count. A pool of processes can: --pool prefork", self.name,
+                self.id,
+            )  # fmt: skip
 
     def _note(self, what: str) -> None:
         """Have a channel that counts runs count this one with the message that is given back."""

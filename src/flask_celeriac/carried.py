@@ -13,6 +13,7 @@ from .limits import PERMIT, TICKET, WAITS
 from .records.description import (
     AGAIN,
     CRASHES,
+    CUT_OFF,
     LABELS,
     LONGEST_ID,
     LONGEST_LABELS,
@@ -37,7 +38,7 @@ _TRACE = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-
 
 #: What is true of one message, and not of the next one of its task: that was not cut off, nor met
 #: by workers that do not know it, and is not the one that an outbox sent.
-_OF_MESSAGE = frozenset((CRASHES, UNKNOWN_SINCE, capturing.HEADER))
+_OF_MESSAGE = frozenset((CRASHES, CUT_OFF, UNKNOWN_SINCE, capturing.HEADER))
 #: What is true of one attempt, however often a limit puts it off.
 _OF_ATTEMPT = frozenset((TICKET, PERMIT, WAITS))
 _OF_ONE = _OF_MESSAGE | _OF_ATTEMPT

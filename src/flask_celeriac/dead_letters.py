@@ -217,6 +217,7 @@ def _values(letter: Letter, why: Complaint, now: float) -> dict[str, Any]:
     }
     if why.forged:
         return values
+    values |= description.of_cut_off(letter.headers)
     for column, header in (
         ("root_id", "root_id"),
         ("parent_id", "parent_id"),

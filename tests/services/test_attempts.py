@@ -80,6 +80,8 @@ def send():
     print(sorted(task.name for task in dead))
     lost = [each.state for each in operations.attempts(celery, bad.id)].count("lost")
     print(operations.show(celery, bad.id).attempts, lost)
+    told = [operations.show(celery, bad.id), *operations.attempts(celery, bad.id)]
+    print(all(each.worker and each.started for each in told))
     again = operations.retry(celery, bad.id, args=[], kwargs={})
     operations.revoke(celery, again, terminate=True)
     print(operations.show(celery, again).retry_of == bad.id)
@@ -98,7 +100,13 @@ def test_a_task_that_kills_its_process_is_a_dead_letter(
         assert worker.process.poll() is None
         lines = said.split("\n")
         assert lines[0].startswith("crashed: 3 of its runs")
-        assert lines[1:5] == ["DeadLetterError", "['shop.poison', 'shop.venom']", "3 3", "True"]
+        assert lines[1:6] == [
+            "DeadLetterError",
+            "['shop.poison', 'shop.venom']",
+            "3 3",
+            "True",
+            "True",
+        ]
         worker.kill()
     noted = (tmp_path / "ledger").read_text().split()
     assert noted.count("healthy") >= 11

@@ -298,9 +298,9 @@ class Claims:
     def _count(self, message: dict[str, Any], number: int) -> None:
         """Say in a message that was claimed before how many of its runs were cut off."""
         with self._store.file.connection() as db:
-            crashes = run_queries.starts(db, number)
-        if crashes and isinstance(message["headers"], dict):
-            message["headers"]["celeriac_crashes"] = crashes
+            said = run_queries.headers_of(db, number)
+        if said and isinstance(message["headers"], dict):
+            message["headers"].update(said)
 
     # Giving back
 

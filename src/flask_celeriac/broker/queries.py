@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 CLAIM_BITS = 40
 #: Added to a claim whose message is begun at once.
 AT_ONCE = 1
+#: Notes who had a claimed message, and since when, as its run was cut off.
+CUT_OFF = (
+    f"cut_worker = (SELECT name FROM process WHERE id = claim >> {CLAIM_BITS}), cut_taken = taken"
+)
 _NEXT = """
     SELECT id FROM message
     WHERE queue = ?1 AND claim IS NULL AND due IS NULL
@@ -135,14 +139,14 @@ def give_back(db: apsw.Connection, claims: Iterable[tuple[int, int]]) -> None:
 def release_owner(db: apsw.Connection, owner: int, *, died: bool = False) -> int:
     """Make every message a process claimed ready again.
 
-    :param died: count the runs that were cut off
+    :param died: count the runs that were cut off, and note the last one
     :return: how many there were.
     """
     low = owner << CLAIM_BITS
     high = low + (1 << CLAIM_BITS)
-    counted = ", starts = max(starts, claim & 1)" if died else ""
+    noted = f", starts = max(starts, claim & 1), {CUT_OFF}" if died else ""
     db.execute(
-        f"UPDATE message SET claim = NULL{counted} WHERE claim >= ? AND claim < ?", (low, high)
+        f"UPDATE message SET claim = NULL{noted} WHERE claim >= ? AND claim < ?", (low, high)
     )
     return db.changes()
 

@@ -7,9 +7,10 @@ begin, which is cheap where a message was claimed before; the first when its pro
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .. import states
+from .queries import CUT_OFF
 
 if TYPE_CHECKING:
     import apsw
@@ -23,10 +24,11 @@ def count_start(db: apsw.Connection, message: int, claim: int) -> bool:
     return db.changes() > 0
 
 
-def starts(db: apsw.Connection, message: int) -> int:
-    """How many runs of a message were begun and cut off."""
-    row = db.execute("SELECT starts FROM message WHERE id = ?", (message,)).fetchone()
-    return int(row[0]) if row else 0
+def headers_of(db: apsw.Connection, message: int) -> dict[str, Any]:
+    """Headers that tell of the runs of a message that were cut off: how many, and the last one."""
+    sql = "SELECT starts, cut_worker, cut_taken FROM message WHERE id = ? AND starts > 0"
+    row = db.execute(sql, (message,)).fetchone()
+    return {"celeriac_crashes": row[0], "celeriac_cut_off": list(row[1:])} if row else {}
 
 
 def note(
@@ -42,7 +44,8 @@ def note(
     """
     if crashed or stopped:
         sql = "UPDATE message SET starts = {} WHERE id = ? AND claim = ?"
-        db.executemany(sql.format("max(starts, 1)"), crashed.intersection(released))
+        noted = f"max(starts, 1), {CUT_OFF}"
+        db.executemany(sql.format(noted), crashed.intersection(released))
         db.executemany(sql.format("max(starts - 1, 0)"), stopped.intersection(released))
 
 

@@ -20,6 +20,8 @@ CREATE TABLE message (
     expires REAL,
     claim INTEGER,
     taken REAL,
+    cut_worker TEXT,
+    cut_taken REAL,
     claims INTEGER NOT NULL DEFAULT 0,
     starts INTEGER NOT NULL DEFAULT 0,
     created REAL NOT NULL,
@@ -81,6 +83,8 @@ CREATE INDEX message_created ON message (created) WHERE task_id IS NOT NULL;
 """,
     3: """
 ALTER TABLE message ADD COLUMN taken REAL;
+ALTER TABLE message ADD COLUMN cut_worker TEXT;
+ALTER TABLE message ADD COLUMN cut_taken REAL;
 ALTER TABLE process ADD COLUMN name TEXT;
 """,
 }

@@ -22,6 +22,8 @@ SCHEDULE = "celeriac_schedule"
 OURS = frozenset((LABELS, RETRY_OF, REQUEST_ID, TRACE_ID, SCHEDULE))
 #: How many runs of the task were cut off by the death of their process, as the broker counts.
 CRASHES = "celeriac_crashes"
+#: The worker of the last of those runs and when it took the message, where the broker knows.
+CUT_OFF = "celeriac_cut_off"
 #: The message may be the second one of its task.
 AGAIN = "celeriac_again"
 #: Since when no worker is known that knows the task, in seconds since the epoch.
@@ -157,6 +159,18 @@ def labels_in(headers: Any) -> list[str]:
 def labels_as_text(labels: list[str]) -> str:
     """Labels as they are kept, and searched for."""
     return json.dumps(labels, ensure_ascii=False)
+
+
+def of_cut_off(headers: dict[str, Any]) -> dict[str, Any]:
+    """What a message says of its last run, which was cut off, by the names of the columns."""
+    said = headers.get(CUT_OFF) if headers.get(CRASHES) else None
+    if not isinstance(said, (list, tuple)) or len(said) != 2:
+        return {}
+    worker, started = said
+    return {
+        "worker": storable(worker)[:LONGEST_ID] if isinstance(worker, str) else None,
+        "started": started if isinstance(started, float) else None,
+    }
 
 
 def of_error(name: str | None, result: Any, traceback: str | None) -> dict[str, Any]:

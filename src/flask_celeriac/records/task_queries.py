@@ -268,24 +268,25 @@ def add_attempt(connection: Connection, task_id: str, ended: Attempt) -> None:
     connection.execute(insert(attempt).values(task_id=task_id, **values))
 
 
-def add_lost_attempt(connection: Connection, task_id: str, number: int, *, certain: bool) -> None:
+def add_lost_attempt(
+    connection: Connection, task_id: str, number: int, run: dict[str, Any], *, certain: bool
+) -> None:
     """Note that a run was cut off, with what the record says of it until the next one is recorded.
 
     :param number: of the attempt, without those that were lost
+    :param run: its ``worker`` and when it ``started``, where that is known without the record
     :param certain: it was; if not, it was if the record says that a worker is at it
     """
     c = record.c
-    at_it = (c.state == states.RUNNING, c.worker.is_not(None))
-    running = select(c.worker, c.started).where(c.task_id == task_id, *at_it)
-    row = connection.execute(running).first()
+    at_it = (c.task_id == task_id, c.state == states.RUNNING, c.worker.is_not(None))
+    row = connection.execute(select(c.worker, c.started).where(*at_it)).mappings().first()
     if row is None and not certain:
         return
     values = {
+        **(run if row is None else row),
         "task_id": task_id,
         "number": number + _lost(connection, task_id),
         "state": LOST,
-        "worker": None if row is None else row.worker,
-        "started": None if row is None else row.started,
         "error_message": "Its process died.",
     }
     connection.execute(insert(attempt).values(values))

@@ -35,14 +35,15 @@ def _note(app: FlaskCelery, task_id: str, retries: int | None, headers: dict[str
     url = records_url(app)
     if url is None:
         return
-    from ..records import gate_queries, task_queries
+    from ..records import description, gate_queries, task_queries
 
     embedded = _is_embedded(app)
+    run = description.of_cut_off(headers) if embedded else {}
     counted = embedded and CRASHES in headers
     number = (retries or 0) + 1
 
     def work(connection: Any) -> None:
-        task_queries.add_lost_attempt(connection, task_id, number, certain=counted)
+        task_queries.add_lost_attempt(connection, task_id, number, run, certain=counted)
         if embedded:
             gate_queries.forget_run(connection, task_id)
 

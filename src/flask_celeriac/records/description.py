@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from datetime import datetime, timezone
+from math import isfinite
 from typing import Any
 
 from kombu.utils.json import dumps, loads
@@ -169,7 +170,7 @@ def of_cut_off(headers: dict[str, Any]) -> dict[str, Any]:
     worker, started = said
     return {
         "worker": storable(worker)[:LONGEST_ID] if isinstance(worker, str) else None,
-        "started": started if isinstance(started, float) else None,
+        "started": started if isinstance(started, float) and isfinite(started) else None,
     }
 
 

@@ -142,5 +142,6 @@ RECIPES = (
         messages.chords,
         (*OURS, _STOCK_REDIS, _LATE_REDIS),
         must_lose=(_STOCK_REDIS,),
+        around=messages.innocent,
     ),
 )

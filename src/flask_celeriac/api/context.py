@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 import flask
 
-from .. import operations
-from ..errors import UnknownTaskError
+from .. import brief, operations
+from ..database import OUT_OF_REACH
+from ..errors import CeleriacError, RecordsDisabledError, UnknownTaskError
 from ..operations.sources import sources_of
+from ..urls import records_url
 from . import queries
 from .access import Access
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sqlalchemy import Engine
+    from sqlalchemy import Connection, Engine
 
     from ..celery_app import FlaskCelery
     from ..records.task_record import TaskRecord
@@ -94,6 +96,23 @@ class Api:
             raise UnknownTaskError
         return task
 
+    def after_change(self, look: Callable[[], TaskRecord], known: TaskRecord) -> TaskRecord:
+        """A task as it is after a change that was made, or what is known of it without a look.
+
+        Who is told that it failed makes the change again, which sends a task twice.
+        """
+        try:
+            return look()
+        except Exception as error:  # whatever it is, the change was made
+            unforeseen = not isinstance(error, (CeleriacError, *OUT_OF_REACH))
+            logger.warning(
+                "Task %s was sent or changed, and cannot be looked at just now: %s",
+                known.id,
+                error,
+                exc_info=unforeseen,
+            )
+            return known
+
     def is_theirs(self, task: TaskRecord) -> bool:
         """Whether a task is of whoever asks."""
         return self.hooks.owns is None or bool(self.hooks.owns(task))
@@ -111,22 +130,50 @@ class Api:
 
         :param changes: details by targets
         """
-        if not changes:
-            return
-        same = {"at": time.time(), "actor": self.actor, "verb": verb}
-        rows = [
+        if changes:
+            self._note(verb, changes, self._write)
+
+    def audit_sent(self, verb: str, target: str, **details: Any) -> bool:
+        """Note that a task was sent, soon or not at all, as its client waits for the answer.
+
+        :return: False where the database cannot be used just now
+        """
+        return self._note(verb, {target: details}, self._write_soon)
+
+    def _write_soon(self, work: Callable[[Connection], None]) -> None:
+        url = records_url(self.celery)
+        if url is None:
+            raise RecordsDisabledError
+        brief.write(url, work)
+
+    def _write(self, work: Callable[[Connection], None]) -> None:
+        with self.engine.begin() as connection:
+            work(connection)
+
+    def _note(
+        self,
+        verb: str,
+        changes: Mapping[str, dict[str, Any]],
+        write: Callable[[Callable[[Connection], None]], object],
+    ) -> bool:
+        now = time.time()
+        rows: list[dict[str, Any]] = [
             {
-                **same,
+                "at": now,
+                "verb": verb,
                 "target": target,
                 "details": json.dumps(details, default=str) if details else None,
             }
             for target, details in changes.items()
         ]
         try:
-            with self.engine.begin() as connection:
-                queries.add_audit(connection, rows)
+            actor = self.actor  # asks the application, which may be at the same database
+            known = [{**row, "actor": actor} for row in rows]
+            write(lambda connection: queries.add_audit(connection, known))
         except Exception:
             logger.exception("Not in the audit table: %s", rows)
+            return False
+        return True
 
 
 def current_path(endpoint: str, **values: Any) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import re
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from .. import operations
 from ..errors import UnknownTaskError
@@ -20,15 +22,18 @@ if TYPE_CHECKING:
 
     from .context import Api
 
+logger = logging.getLogger(__name__)
+
 #: Seconds after which a request that started no task is taken to have been cut off.
 CUT_OFF = 60.0
 _KEY = re.compile("[!-~]{1,255}")
 
 
-class Claim(NamedTuple):
+@dataclass
+class Claim:
     """What is to be done for a key.
 
-    :param task_id: the task of this key
+    :param task_id: the task of this key; whoever starts another one instead sets it
     :param is_new: whether it has to be started
     """
 
@@ -57,6 +62,7 @@ def claimed(api: Api, key: str, payload: str, task_id: str) -> Iterator[Claim]:
     # A hash, since some databases take "bob" and "Bob" for the same.
     scope = hashlib.sha256(api.actor.encode()).hexdigest() if api.actor else ""
     claim = _claim(api, scope, key, payload, task_id)
+    claimed_id = claim.task_id
     try:
         yield claim
     except BaseException:
@@ -66,8 +72,11 @@ def claimed(api: Api, key: str, payload: str, task_id: str) -> Iterator[Claim]:
         raise
     if claim.is_new:
         sent = {"fingerprint": payload, "task_id": claim.task_id}
-        with api.engine.begin() as connection:
-            queries.end_key(connection, scope, key, **sent)
+        try:
+            with api.engine.begin() as connection:
+                queries.end_key(connection, scope, key, claimed_id, **sent)
+        except Exception as error:  # noqa: BLE001 - the task was sent, and is not to be sent again
+            logger.warning("That task %s was sent is not with its key: %s", claim.task_id, error)
 
 
 def _pending(payload: str) -> str:

@@ -54,11 +54,16 @@ def take_key(
 
 
 def end_key(
-    connection: Connection, scope: str, key: str, *, fingerprint: str, task_id: str
+    connection: Connection, scope: str, key: str, claimed_id: str, *, fingerprint: str, task_id: str
 ) -> None:
-    """Note that the task of a key was sent."""
-    mine = and_(_is(scope, key), idempotency.c.task_id == task_id)
-    connection.execute(update(idempotency).where(mine).values(fingerprint=fingerprint))
+    """Note that the task of a key was sent.
+
+    :param claimed_id: the id that it was to have; what has another one by now is left alone.
+    :param task_id: the id of the task that is there.
+    """
+    mine = and_(_is(scope, key), idempotency.c.task_id == claimed_id)
+    ended = {"fingerprint": fingerprint, "task_id": task_id}
+    connection.execute(update(idempotency).where(mine).values(ended))
 
 
 def remove_key(connection: Connection, scope: str, key: str) -> None:

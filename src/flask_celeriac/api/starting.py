@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import inspect
 import re
+import time
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import flask
 
-from .. import operations
-from ..records.task_record import as_json
+from .. import operations, states
+from ..errors import RecordsDisabledError, UnknownTaskError
+from ..records.task_record import TaskRecord, as_json
 from ..task_ids import new_id
+from ..urls import records_url
 from . import idempotency, signatures
 from .answers import Answer
 from .context import STARTED_BY, current_path
@@ -19,7 +24,7 @@ from .problems import Problem
 if TYPE_CHECKING:
     from celery import Task
 
-    from ..records.task_record import TaskRecord
+    from ..celery_app import FlaskCelery
     from .context import Api
     from .schemas import Call, OtherCall
 
@@ -44,52 +49,92 @@ def _type(task: Task[..., Any]) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True)
+class Sent:
+    """What is known of a task without a look at its record.
+
+    :param ran: whether it was run at once instead of being sent: then nothing is recorded of it
+    :param noted: False where the records could not be used when it was sent: who looks at them
+        then may wait for minutes
+    """
+
+    task: TaskRecord
+    ran: bool = False
+    noted: bool = True
+
+
 def start(api: Api, name: str, body: Call) -> Answer:
     """Start a task."""
     task = signatures.find(api.celery, name)
     args, kwargs = signatures.validated(task, body.args, body.kwargs)
+    _check_records(api.celery)
     task_id, key = new_id(), flask.request.headers.get("Idempotency-Key")
-    ran = None
     if key is None:
-        ran = _send(api, name, args, kwargs, task_id)
-        return _ran(ran) if ran is not None else _started(api, task_id)
+        return _answer(api, _send(api, name, args, kwargs, task_id))
     payload = idempotency.fingerprint(name, body.args, body.kwargs)
     with idempotency.claimed(api, key, payload, task_id) as claim:
         if claim.is_new:
-            ran = _send(api, name, args, kwargs, claim.task_id)
-    if not claim.is_new:
-        api.task(claim.task_id)  # the key may be somebody else's, where nobody says who asks
-    return _ran(ran) if ran is not None else _started(api, claim.task_id)
+            sent = _send(api, name, args, kwargs, claim.task_id)
+            claim.task_id = sent.task.id
+        else:  # the key may be somebody else's, where nobody says who asks
+            sent = Sent(api.task(claim.task_id))
+    return _answer(api, sent)
 
 
-def _send(
-    api: Api, name: str, args: list[Any], kwargs: dict[str, Any], task_id: str
-) -> TaskRecord | None:
-    """Send a task; what became of it, where tasks are run at once instead."""
+def _check_records(app: FlaskCelery) -> None:
+    """Before anything is sent, as nobody could look for it after.
+
+    That their database is out of reach just now is another thing: a task is worth more than its
+    record.
+
+    :raises RecordsDisabledError: there are none
+    """
+    if records_url(app) is None and not app.conf.task_always_eager:
+        raise RecordsDisabledError
+
+
+def _send(api: Api, name: str, args: list[Any], kwargs: dict[str, Any], task_id: str) -> Sent:
+    """Send a task.
+
+    :raises Problem: it is unique, and another one is there that whoever asks may not see
+    """
     actor = api.actor
-    labels = {} if actor is None else {"labels": [STARTED_BY + actor]}
-    result = operations.send(api.celery, name, args, kwargs, task_id=task_id, **labels)
-    api.audit("start", task_id, name=name)
-    return operations.run_at_once(api.celery, result)
+    labels = () if actor is None else (STARTED_BY + actor,)
+    options = {"labels": list(labels)} if labels else {}
+    result = operations.send(api.celery, name, args, kwargs, task_id=task_id, **options)
+    if result.id != task_id:
+        return Sent(_holder(api, str(result.id)))
+    noted = api.audit_sent("start", task_id, name=name)
+    ran = operations.run_at_once(api.celery, result)
+    if ran is not None:
+        return Sent(ran, ran=True)
+    known = TaskRecord(task_id, states.QUEUED, time.time(), name=name, labels=labels)
+    return Sent(known, noted=noted)
 
 
-def _ran(task: TaskRecord) -> Answer:
-    """Nothing is recorded of a task that was run at once: this is all there is to say of it."""
-    return Answer(as_json(task), 200, {"Location": current_path("show", task_id=task.id)})
+def _holder(api: Api, task_id: str) -> TaskRecord:
+    """The task that is there already, as unique tasks are, so that nothing was sent."""
+    try:
+        return api.task(task_id)
+    except UnknownTaskError:
+        detail = "This task is unique, and one is there that is not yours: ask when it has ended."
+        raise Problem("task-state", detail) from None
 
 
-def _started(api: Api, task_id: str) -> Answer:
+def _answer(api: Api, sent: Sent) -> Answer:
     """Where to look for a task; the task itself, if it ends while the client would wait."""
-    headers = {"Location": current_path("show", task_id=task_id)}
+    headers = {"Location": current_path("show", task_id=sent.task.id)}
+    if sent.ran:
+        return Answer(as_json(sent.task), 200, headers)
     wanted = _WAIT.search(",".join(flask.request.headers.getlist("Prefer")))
     seconds = min(float(wanted[1]), LONGEST_WAIT) if wanted else 0.0
-    if seconds:
-        task = operations.wait(api.celery, task_id, seconds)
-        if task.ended:
-            headers["Preference-Applied"] = f"wait={seconds:g}"
-            return Answer(as_json(task), 200, headers)
-    else:
-        task = operations.show(api.celery, task_id)
+    task = sent.task
+    if sent.noted:
+        look = partial(operations.wait, timeout=seconds) if seconds else operations.show
+        task = api.after_change(lambda: look(api.celery, sent.task.id), sent.task)
+    if seconds and task.ended:
+        headers["Preference-Applied"] = f"wait={seconds:g}"
+        return Answer(as_json(task), 200, headers)
     return Answer(as_json(task), 202, {**headers, "Retry-After": ASK_AGAIN})
 
 
@@ -109,5 +154,15 @@ def retry(api: Api, task_id: str, body: OtherCall) -> Answer:
             raise Problem("invalid-body", detail, places=[place])
         args, kwargs = signatures.validated(known, args or [], kwargs or {})
     made = operations.retry(api.celery, task_id, args=args, kwargs=kwargs)
-    api.audit("retry", task_id, new=made)
-    return _started(api, made)
+    noted = api.audit_sent("retry", task_id, new=made)
+    new = TaskRecord(
+        made,
+        states.QUEUED,
+        time.time(),
+        name=task.name,
+        queue=task.queue,
+        priority=task.priority,
+        labels=task.labels,
+        retry_of=task_id,
+    )
+    return _answer(api, Sent(new, noted=noted))

@@ -66,10 +66,11 @@ def why(api: Api, task_id: str) -> Answer:
 
 def revoke(api: Api, task_id: str, body: Revoking) -> Answer:
     """Take a task back."""
-    api.task(task_id)
+    task = api.task(task_id)
     operations.revoke(api.celery, task_id, terminate=body.terminate)
     api.audit("revoke", task_id, terminate=body.terminate)
-    return Answer(as_json(operations.show(api.celery, task_id)), 202)
+    task = api.after_change(lambda: operations.show(api.celery, task_id), task)
+    return Answer(as_json(task), 202)
 
 
 def discard(api: Api, task_id: str) -> Answer:

@@ -111,7 +111,7 @@ class Task(celery.Task[P, R]):
         # What is pushed by now was left behind by something else, such as Flask's command line.
         self.request_stack.top.__dict__[OUTER] = _current_context()
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the task's body here and now, in its application's context."""
         # Celery's tracer calls with the request already pushed; `_protected` is how Celery itself
         # marks that this has happened, so that a task calling itself is an inline call.
@@ -204,7 +204,7 @@ class Task(celery.Task[P, R]):
             )
         return super().retry(args, kwargs, exc, throw, eta, countdown, max_retries, **options)
 
-    def delay_on_commit(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]:
+    def delay_on_commit(self, /, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]:
         """Send the task if and only if the session's outermost transaction is committed.
 
         The message is written into the application's database, by the session that

@@ -22,7 +22,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from werkzeug.datastructures import FileStorage
 
 from flask_celeriac import Celeriac, UnserializableArgumentError
-from flask_celeriac.errors import InvalidRequestError
+from flask_celeriac.errors import InvalidRequestError, OutboxError
 
 from .conftest import MakeApp, working
 
@@ -40,6 +40,16 @@ def pickled(*args: Any) -> None: ...
 @celeriac.task(name="return_thing")
 def return_thing() -> Any:
     return Thing()
+
+
+@celeriac.task(name="echo", concurrency=3, autoretry_for=(OSError,))
+def echo(value: Any = None, *more: Any, **named: Any) -> Any:
+    return named
+
+
+@celeriac.task(name="echo_later")
+async def echo_later(value: Any = None, *more: Any, **named: Any) -> Any:
+    return named
 
 
 class Base(DeclarativeBase): ...
@@ -191,3 +201,15 @@ def test_a_text_that_is_no_date_is_refused_in_words(make_app: MakeApp, option: s
     celeriac.init_app(app)
     with app.app_context(), pytest.raises(InvalidRequestError, match=f"{option}='soon' is no date"):
         nothing.apply_async(**{option: "soon"})
+
+
+@pytest.mark.parametrize("task", ["echo", "echo_later"])
+def test_a_keyword_argument_may_have_any_name(app: Flask, task: Any) -> None:
+    task = app.extensions["celery"].tasks[task]
+    names = ("self", "task", "cls", "fun", "body", "func", "request", "args", "kwargs", "task_id")
+    named = dict.fromkeys(names, 3)
+    with app.app_context(), working(app):
+        assert task.apply(kwargs=named).get() == named
+        assert task.apply_async(kwargs=named).get(timeout=30) == named
+        with pytest.raises(OutboxError):  # of an application without a session
+            task.delay_on_commit(**named)

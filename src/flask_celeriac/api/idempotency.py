@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 #: Seconds after which a request that started no task is taken to have been cut off.
 CUT_OFF = 60.0
+#: The empty text, as structured headers spell it.
+EMPTY = '""'
 _KEY = re.compile("[!-~]{1,255}")
 
 
@@ -55,9 +57,11 @@ def claimed(api: Api, key: str, payload: str, task_id: str) -> Iterator[Claim]:
     :param task_id: the id that a new task is to have
     :raises Problem: the key was used for something else, or another request is at it
     """
-    if _KEY.fullmatch(key) is None:
+    if _KEY.fullmatch(key) is None or key == EMPTY:
         raise Problem(
-            "invalid-request", "Idempotency-Key: give 1 to 255 letters, digits and signs of ASCII."
+            "invalid-request",
+            "Idempotency-Key: give 1 to 255 letters, digits and signs of ASCII, and not none in"
+            " quotes.",
         )
     # A hash, since some databases take "bob" and "Bob" for the same.
     scope = hashlib.sha256(api.actor.encode()).hexdigest() if api.actor else ""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from . import events, places, schemas, shapes, starting, tasks
+from . import events, idempotency, places, schemas, shapes, starting, tasks
 from .answers import Answer
 
 if TYPE_CHECKING:
@@ -22,7 +22,13 @@ PREFER = (
 KEY = (
     "Idempotency-Key",
     "A request sent again with the same key starts no second task.",
-    {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+    {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 255,
+        "pattern": "^[!-~]+$",
+        "not": {"const": idempotency.EMPTY},
+    },
 )
 LAST = (
     "Last-Event-ID",

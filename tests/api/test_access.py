@@ -309,3 +309,9 @@ def test_hints_that_mean_nothing_are_the_applications_fault(tmp_path: Path) -> N
     celeriac.init_app(app)
     app.register_blueprint(celeriac.api(access=lambda: Access.READ), url_prefix=API)
     assert Client(app.test_client())("GET", "/types").status_code == 500
+
+
+def test_a_queue_without_a_name_is_not_there_to_be_paused(make: Make) -> None:
+    api = make(access=lambda: Access.OPERATE)
+    assert api("PUT", "/queues//pause").status_code == 404
+    assert "" not in [queue["name"] for queue in api.get("/queues")["queues"]]

@@ -276,6 +276,12 @@ def test_pausing_what_nobody_knows_looks_like_a_slip(desk: Desk) -> None:
     desk.run("queues", "--resume", "latre")
 
 
+def test_a_queue_without_a_name_is_not_paused(desk: Desk) -> None:
+    for name in ("", " "):
+        assert "a queue has a name" in desk.run("queues", "--pause", name, code=2).stderr
+    assert {"", " "}.isdisjoint(queue["name"] for queue in desk.json("queues")["queues"])
+
+
 def test_workers_and_why(desk: Desk, wide: None) -> None:
     def answers() -> Any:
         return desk.json("workers", "--timeout", "0.3")["workers"]

@@ -282,6 +282,26 @@ def test_a_queue_without_a_name_is_not_paused(desk: Desk) -> None:
     assert {"", " "}.isdisjoint(queue["name"] for queue in desk.json("queues")["queues"])
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "start desk.add a=1 b=2 --wait",
+        "start desk.add a=1 b=2 --countdown",
+        "show any --wait",
+        "workers --timeout",
+        "prune --dry-run --succeeded",
+        "prune --dry-run --others",
+    ],
+)
+@pytest.mark.parametrize("length", ["nan", "inf", "-inf", "-1", "1e300"])
+def test_a_length_of_time_is_a_number(desk: Desk, command: str, length: str) -> None:
+    before = desk.ids()
+    told = desk.run(*command.split(), length, code=2)
+    assert "Error: Invalid value for '--" in told.stderr
+    assert length in told.stderr or str(float(length)) in told.stderr
+    assert desk.ids() == before
+
+
 def test_workers_and_why(desk: Desk, wide: None) -> None:
     def answers() -> Any:
         return desk.json("workers", "--timeout", "0.3")["workers"]

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 import time
 from datetime import datetime
+from typing import Any
 
 import click
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+#: Seconds or days: far beyond what anybody means, and within what clocks and threads can count.
+LONGEST = 1e9
 _AGO = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
 
 
@@ -40,6 +43,24 @@ def instant(typed: str) -> datetime:
         raise click.BadParameter(
             f"{typed!r} is no time: type a date or time as in 2026-01-31 or 2026-01-31T14:30"
         ) from None
+
+
+class Length(click.FloatRange):
+    """A length of time in seconds or days, which ``nan`` and ``inf`` are not."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Understand a number.
+
+        :raises click.BadParameter: it is none, or of no use as a length of time
+        """
+        number = float(super().convert(value, param, ctx))
+        if not number <= LONGEST:  # nan is not more, either
+            self.fail(
+                f"{value} is no length of time: type a number up to {LONGEST:,.0f}", param, ctx
+            )
+        return number
 
 
 def ago(when: float) -> str:

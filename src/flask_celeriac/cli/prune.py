@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .exits import opened
+from .moments import Length
 from .printing import print_json
 
 if TYPE_CHECKING:
@@ -20,13 +21,13 @@ _PAUSE = 0.05
 @click.command("prune")
 @click.option(
     "--succeeded",
-    type=click.FloatRange(0, min_open=True),
+    type=Length(0, min_open=True),
     metavar="DAYS",
     help="Keep tasks that succeeded for so long, not for CELERIAC_KEEP_SUCCEEDED.",
 )
 @click.option(
     "--others",
-    type=click.FloatRange(0, min_open=True),
+    type=Length(0, min_open=True),
     metavar="DAYS",
     help="Keep other ended tasks for so long, not for CELERIAC_KEEP_OTHERS.",
 )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .exits import NOT_ENDED, NOT_SUCCEEDED, opened
-from .moments import clock, duration, local
+from .moments import Length, clock, duration, local
 from .printing import (
     Column,
     as_value,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @click.argument("task_id", metavar="ID")
 @click.option(
     "--wait",
-    type=click.FloatRange(0),
+    type=Length(0),
     metavar="SECONDS",
     help="Wait for its end; the exit code is 4 if it did not succeed, 5 if it has not ended.",
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .exits import REFUSED, failure, opened
-from .moments import instant
+from .moments import Length, instant
 from .printing import as_value, one_line, plain, print_json
 from .task_arguments import read_pairs, takes_arguments
 from .task_list import error_line
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     type=click.IntRange(0, 9),
     help="9 is first on the embedded broker and RabbitMQ, 0 on Redis.",
 )
-@click.option("--countdown", type=click.FloatRange(0), metavar="SECONDS", help="Not before then.")
+@click.option("--countdown", type=Length(0), metavar="SECONDS", help="Not before then.")
 @click.option(
     "--eta", type=instant, metavar="TIME", help="Not before 2026-01-31T14:30, in local time."
 )
 @click.option("--label", "labels", multiple=True, help="To be found by; may be given often.")
 @click.option(
     "--wait",
-    type=click.FloatRange(0),
+    type=Length(0),
     metavar="SECONDS",
     help="Wait for its end; the exit code is 4 if it did not succeed, 5 if it has not ended.",
 )

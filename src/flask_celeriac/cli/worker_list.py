@@ -7,14 +7,14 @@ from dataclasses import asdict
 import click
 
 from .exits import opened
-from .moments import rounded
+from .moments import Length, rounded
 from .printing import Column, plain, print_json, print_table
 
 
 @click.command("workers")
 @click.option(
     "--timeout",
-    type=click.FloatRange(0, min_open=True),
+    type=Length(0, min_open=True),
     default=1.0,
     show_default=True,
     metavar="SECONDS",

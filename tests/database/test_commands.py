@@ -76,12 +76,13 @@ def test_no_tables_and_a_table_that_was_changed(db: Db, engine: sa.Engine, url: 
     assert "differ: remove column celeriac_pause.colour" in checked.output
 
 
+@pytest.mark.parametrize("command", ["upgrade", "current", "check"])
 def test_a_database_that_cannot_be_reached_is_told_in_a_line(
-    tmp_path: Path, unused_tcp_port: int
+    tmp_path: Path, unused_tcp_port: int, command: str
 ) -> None:
     url = f"postgresql+psycopg://shop:hush@127.0.0.1:{unused_tcp_port}/shop"
-    told = commands(url, tmp_path)("upgrade")
-    assert told.exit_code == 1
+    told = commands(url, tmp_path)(command)
+    assert told.exit_code == 3
     (line,) = told.stderr.splitlines()
     assert "cannot be reached" in line
     assert "hush" not in line

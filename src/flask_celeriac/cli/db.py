@@ -56,7 +56,7 @@ def backup(ctx: click.Context, target: str, force: bool) -> None:
 def check(ctx: click.Context) -> None:
     """Say whether the file is whole, or a database's tables as they should be.
 
-    The exit code is 1 when something is wrong.
+    The exit code is 1 when something is wrong, 3 when the database is out of reach.
     """
     url = records_database(load_celery(ctx))
     whole = _check_tables(url) if url is not None else True

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
+from .exits import OUT_OF_REACH, failure
 from .loading import load_celery
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def outbox_database(ctx: click.Context) -> Generator[Engine | None, None, None]:
     except database.OUT_OF_REACH as error:
         shown = "" if engine is None else engine.url.render_as_string()
         reason = " ".join(str(error.orig).split())
-        raise click.ClickException(f"{shown} cannot be reached: {reason}") from error
+        raise failure(f"{shown} cannot be reached: {reason}", OUT_OF_REACH) from error
 
 
 def outbox_line(ctx: click.Context) -> tuple[str, bool] | None:
@@ -162,4 +163,4 @@ def opened(url: str) -> Generator[tuple[Engine, str], None, None]:
         raise click.ClickException(str(error)) from error
     except database.OUT_OF_REACH as error:
         reason = " ".join(str(error.orig).split())
-        raise click.ClickException(f"{shown} cannot be reached: {reason}") from error
+        raise failure(f"{shown} cannot be reached: {reason}", OUT_OF_REACH) from error

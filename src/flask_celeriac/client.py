@@ -286,9 +286,9 @@ class Client:
     def events(self, task_id: str) -> Iterator[Task]:
         """A task as it is, and again whenever it has changed, until it has ended.
 
-        Connects again when the connection is lost, or the server ends it.
+        Connects again when it is cut off; in vain up to :data:`IN_VAIN` times, some seconds apart.
 
-        :raises Problem: there is no such task, or it may not be seen
+        :raises Problem: there is no such task, it may not be seen, or every answer was 503
         :raises OSError: the server could not be reached several times in a row
         """
         last, again, in_vain = None, 2.0, 0

@@ -69,3 +69,19 @@ def test_nobody_is_shown_that_of_others(api: Client) -> None:
     asking[:] = ["bob"]
     again = api("POST", PATH, {}, headers={"Idempotency-Key": "one"})
     assert again.status_code == 202
+
+
+def test_a_retry_does_not_show_it_either(api: Client) -> None:
+    first = api.start("unique.alone")
+    api("POST", f"/tasks/{first['id']}/revoke")
+    asking[:] = ["bob"]
+    second = api.start("unique.alone")
+    asking[:] = ["ann"]
+    response = api("POST", f"/tasks/{first['id']}/retry", {})
+    assert response.status_code == 409
+    assert second["id"] not in response.text
+    many = {"filter": {"state": ["revoked"]}, "expected": 1}
+    response = api("POST", "/tasks/retry", many)
+    assert response.json is not None
+    assert (response.json["done"], response.json["made"]) == (0, {})
+    assert list(response.json["refused"]) == [first["id"]]

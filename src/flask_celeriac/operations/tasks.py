@@ -13,6 +13,7 @@ from ..broker import task_queries as queue_queries
 from ..errors import TaskStateError, UnknownTaskError, UnknownTaskNameError
 from ..records import description, gate_queries, task_queries
 from ..records.task_record import Attempt, TaskRecord
+from ..task_ids import new_id
 from . import outbox, reading
 from .listing import LARGEST_PAGE
 from .results import with_result
@@ -174,8 +175,8 @@ def retry(
     :param kwargs: other keyword arguments than it had
     :return: the id of the new task, whose ``retry_of`` is the old one's
     :raises UnknownTaskError: there is no such task
-    :raises TaskStateError: it has not ended, its arguments are not kept and none are given, or it
-        does not take them
+    :raises TaskStateError: it has not ended, its arguments are not kept and none are given, it
+        does not take them, or it is unique and another one is there
     """
     task = find(app, task_id)
     if not task.ended:
@@ -202,13 +203,19 @@ def retry(
         options["queue"] = task.queue
     if task.priority:
         options["priority"] = task.priority
+    sent_as = options["task_id"] = new_id()
     try:
-        return start(app, task.name, args, kwargs, **options)
+        found = start(app, task.name, args, kwargs, **options)
     except TypeError as error:
         raise TaskStateError(
             f"Task {task_id} cannot be sent again with these arguments, which {task.name} does not"
             f" take: {error}"
         ) from error
+    if found != sent_as:
+        raise TaskStateError(
+            f"Task {task_id} is not sent again: it is unique, and another one of its kind is there"
+        )
+    return found
 
 
 def _kept_arguments(app: FlaskCelery, task_id: str) -> tuple[list[Any], dict[str, Any]] | None:

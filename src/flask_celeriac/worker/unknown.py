@@ -9,6 +9,7 @@ workers.
 from __future__ import annotations
 
 import logging
+import random
 import time
 from typing import Any
 
@@ -18,9 +19,12 @@ from ..records import description
 from ..records.description import AGAIN, UNKNOWN_SINCE
 from .burial import bury, is_gone, later
 
-#: Seconds until it is tried again: half of the time it has waited, and within these.
+#: Seconds until it is tried again: a third of the time it has waited, and within these; more or
+#: less, as a worker that knows none of many tasks that come at once takes them faster than one that
+#: runs them.
 SHORTEST = 1.0
 LONGEST = 60.0
+MORE_OR_LESS = 0.5
 #: Unless the application says otherwise, seconds until it is given up.
 PATIENCE = 3600.0
 
@@ -50,7 +54,8 @@ def keep(consumer: Any, message: Any, name: str) -> None:
         " seconds: import the module that declares it, or correct the name",
         name, message.headers.get("id"), patience - waited,
     )  # fmt: skip
-    pause = min(max(SHORTEST, waited / 2), LONGEST, max(patience - waited, SHORTEST))
+    pause = min(max(SHORTEST, waited / 3), LONGEST, max(patience - waited, SHORTEST))
+    pause *= random.uniform(1 - MORE_OR_LESS, 1 + MORE_OR_LESS)
     put_off = getattr(message.channel, "put_off", None)
     if put_off is not None:
         try:

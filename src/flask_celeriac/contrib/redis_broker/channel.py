@@ -154,9 +154,11 @@ class Channel(Publisher):
         if me is not None and me.released:
             me.flush(self.server)
         queues = self.active_queues
-        limit = self._room() if queues else 0
+        # Where nothing was left the last time, something that comes calls this consumer. What it
+        # gives back for another one is not taken at once, with the acknowledgement.
+        limit = self._room() if queues and self.look else 0
         acked = me.some_acked() if me is not None else []
-        if not acked and not (limit and self.look):
+        if not acked and not limit:
             return 0
         if len(queues) > 1:
             queues = self._queue_cycle.consume(len(queues))

@@ -218,7 +218,8 @@ class Celeriac:
 
         :param task_id: the id a client asks about
         :return: False also where nobody can tell, such as on Redis and RabbitMQ
-        :raises RecordsUnavailableError: what is recorded cannot be read just now
+        :raises StorageError: the embedded queue cannot be read, or
+            :class:`RecordsUnavailableError`, what is recorded cannot be read just now
         """
         from . import operations  # with SQLAlchemy, which not every program needs
 

@@ -104,6 +104,20 @@ def test_backup_and_check_while_a_worker_runs(shop: Shop) -> None:
         assert worker.ends() == 0
 
 
+def test_check_tells_of_a_queue_that_a_newer_version_made(shop: Shop) -> None:
+    shop.send(1)
+    with sqlite.file_at(str(shop.path)).transaction() as db:
+        db.execute(f"PRAGMA user_version = {schema.VERSION + 1}")
+    checked = shop.db("check")
+    assert checked.exit_code == 1, checked.output
+    assert f"schema     queue {schema.VERSION + 1}, records" in checked.output
+    assert "newer Flask-Celeriac" in checked.output
+    assert "upgrade flask-celeriac here too" in checked.output
+    # It is not damaged, and salvaging it would help nobody.
+    assert "integrity  ok" in checked.output
+    assert "salvage" not in checked.output
+
+
 def test_a_backup_put_in_the_files_place_brings_the_tasks_back(shop: Shop) -> None:
     shop.send(3)
     assert shop.db("backup", "backup.db").exit_code == 0

@@ -76,8 +76,9 @@ def _check_file(ctx: click.Context) -> bool:
     with _told():
         _, file = _existing(ctx)
         found = examine(file)
-    click.echo("\n".join(_lines(file, found)))
-    return not found.complaints
+    newer = _newer(found)
+    click.echo("\n".join(_lines(file, found, newer)))
+    return not found.complaints and newer is None
 
 
 def _check_tables(url: str) -> bool:
@@ -214,12 +215,26 @@ def _told() -> Generator[None, None, None]:
         raise click.ClickException(str(error)) from error
 
 
-def _lines(file: File, found: Examination) -> list[str]:
+def _newer(found: Examination) -> str | None:
+    """What to say of tables that this version cannot read, None where there are none."""
+    from ..broker.schema import VERSION
+    from ..tables import SCHEMA_VERSION
+
+    if found.queue_version <= VERSION and found.records_version <= SCHEMA_VERSION:
+        return None
+    return (
+        f"written by a newer Flask-Celeriac (this one knows queue {VERSION}, records"
+        f" {SCHEMA_VERSION}): upgrade flask-celeriac here too"
+    )
+
+
+def _lines(file: File, found: Examination, newer: str | None) -> list[str]:
+    schema = f"queue {found.queue_version}, records {found.records_version}"
     rows = [
         ("file", file.path),
         ("size", f"{_size(found.size)}, {_size(found.free)} of it free for reuse"),
         ("log", _size(found.log)),
-        ("schema", f"queue {found.queue_version}, records {found.records_version}"),
+        ("schema", schema if newer is None else f"{schema}: {newer}"),
         ("integrity", "ok" if not found.complaints else "damaged"),
     ]
     lines = [f"{name:<9}  {text}" for name, text in rows]

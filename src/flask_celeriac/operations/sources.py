@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .. import sqlite
-from ..errors import RecordsDisabledError, StorageError
+from ..errors import RecordsDisabledError
 from ..urls import records_url
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def sources_of(celery_app: FlaskCelery) -> Sources:
     """The places to ask about an application's tasks.
 
     :raises RecordsDisabledError: nothing is recorded of them
+    :raises StorageError: as of :func:`embedded_store`
     """
     from ..database import engine_for
 
@@ -47,7 +48,10 @@ def sources_of(celery_app: FlaskCelery) -> Sources:
 
 
 def embedded_store(conf: Any) -> Store | None:
-    """The embedded broker, None where tasks go to, or come from, anywhere else."""
+    """The embedded broker, None where tasks go to, or come from, anywhere else.
+
+    :raises StorageError: its file cannot be used here, and may hold any task
+    """
     urls = {str(conf.broker_read_url), str(conf.broker_write_url)}
     url = urls.pop()
     if urls or not url.startswith("celeriac:"):
@@ -55,10 +59,7 @@ def embedded_store(conf: Any) -> Store | None:
     from ..broker.store import store_at
     from ..sqlite import path_of
 
-    try:
-        durability = (conf.broker_transport_options or {}).get("durability", "normal")
-        store = store_at(path_of(url), durability)
-        store.open()
-    except StorageError:
-        return None
+    durability = (conf.broker_transport_options or {}).get("durability", "normal")
+    store = store_at(path_of(url), durability)
+    store.open()
     return store

@@ -284,7 +284,8 @@ def discard(app: FlaskCelery, task_id: str) -> None:
 def is_unknown(app: FlaskCelery, task_id: str) -> bool:
     """Whether it is certain that a task is neither queued nor running nor recorded.
 
-    :raises RecordsUnavailableError: what is recorded cannot be read just now
+    :raises StorageError: the embedded queue cannot be read, or
+        :class:`RecordsUnavailableError`, what is recorded cannot be read just now
     """
     store = embedded_store(app.conf)
     if store is None:

@@ -18,7 +18,7 @@ from . import outbox, reading
 from .listing import LARGEST_PAGE
 from .results import with_result
 from .sources import Sources, embedded_store, sources_of
-from .workers import holds_back
+from .workers import held_back
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -235,13 +235,11 @@ def revoke(app: FlaskCelery, task_id: str, *, terminate: bool = False) -> None:
     :raises UnknownTaskError: there is no such task
     :raises TaskStateError: it has ended, or it runs and is not to be stopped
     """
-    task = find(app, task_id)
-    if task.state == states.RUNNING and not terminate and _has_reaped(app):
-        task = find(app, task_id)
+    task = find(app, task_id) if terminate else find_after_reaping(app, task_id)
     if task.ended:
         said = states.in_words(task.state)
         raise TaskStateError(f"Task {task_id} {said} already: it cannot be revoked")
-    if task.state == states.RUNNING and not terminate and not is_held_back(app, task):
+    if task.state == states.RUNNING and not terminate and not what_holds_back(app, task):
         raise TaskStateError(
             f"Task {task_id} is running: revoke it with terminate to stop it, or wait for its end"
         )
@@ -249,15 +247,29 @@ def revoke(app: FlaskCelery, task_id: str, *, terminate: bool = False) -> None:
     outbox.take_back(app, task_id)
 
 
-def is_held_back(app: FlaskCelery, task: TaskRecord) -> bool:
-    """Whether a worker has a task that its ``rate_limit`` does not let begin yet.
+def find_after_reaping(app: FlaskCelery, task_id: str) -> TaskRecord:
+    """:func:`find`, where nobody runs what workers had that were killed.
 
-    The embedded queue cannot tell such a task from one that runs, so that workers are asked.
+    Other workers see to that within a second; there may be none.
     """
-    limit = getattr(app.tasks.get(task.name), "rate_limit", None) if task.name else None
-    if not (limit or app.conf.task_default_rate_limit) or embedded_store(app.conf) is None:
-        return False
-    return holds_back(app, task.id)
+    task = find(app, task_id)
+    if task.state == states.RUNNING and _has_reaped(app):
+        return find(app, task_id)
+    return task
+
+
+def what_holds_back(app: FlaskCelery, task: TaskRecord) -> str | None:
+    """What keeps the worker that has a task from beginning it, as of :func:`.workers.held_back`.
+
+    The embedded queue cannot tell such a task from one that runs, so that workers are asked, where
+    they may have tasks that they have not begun.
+    """
+    known = app.tasks.get(task.name) if task.name else None
+    conf: Any = app.conf
+    limit = getattr(known, "rate_limit", None) or conf.task_default_rate_limit
+    if not limit and conf.worker_prefetch_multiplier == 1:
+        return None
+    return None if embedded_store(conf) is None else held_back(app, task.id)
 
 
 def _has_reaped(app: FlaskCelery) -> bool:

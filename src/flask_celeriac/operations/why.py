@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .. import limits, states
+from ..broker import membership
 from ..broker import task_queries as queue_queries
 from ..records import task_queries
 from ..records.task_record import TaskRecord, iso
 from . import outbox
 from .listing import COUNT_CAP
 from .sources import Sources, sources_of
-from .tasks import find, is_held_back
+from .tasks import find_after_reaping, what_holds_back
 from .workers import Worker, list_workers
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ class Reason:
     """One reason why a task has not been begun.
 
     :param code: one word for programs: ``ended``, ``running``, ``eta``, ``retrying``, ``paused``,
-        ``outbox``, ``no_worker``, ``unknown_name``, ``limit``, ``rate_limit``, ``ahead``, ``next``
+        ``outbox``, ``no_worker``, ``busy``, ``unknown_name``, ``limit``, ``rate_limit``,
+        ``prefetched``, ``ahead``, ``next``
     :param text: a sentence for people, with the remedy where there is one
     """
 
@@ -39,12 +41,11 @@ def why(app: FlaskCelery, task_id: str) -> list[Reason]:
     :raises UnknownTaskError: there is no such task
     :raises RecordsDisabledError: nothing is recorded
     """
-    task = find(app, task_id)
+    task = find_after_reaping(app, task_id)
     if task.ended:
         return [Reason("ended", f"It does not wait: it {states.in_words(task.state)}.")]
     if task.state == states.RUNNING:
-        runs = Reason("running", f"It does not wait: {task.worker or 'a worker'} runs it.")
-        return _limited(app, task) if is_held_back(app, task) else [runs]
+        return [_taken(app, task)]
     sources = sources_of(app)
     if kept := _in_outbox(app, task):
         return kept  # whatever a worker would say of it: the broker may be out of reach
@@ -59,11 +60,27 @@ def why(app: FlaskCelery, task_id: str) -> list[Reason]:
         )
     paused = _paused(sources, task)
     # Workers do not consume a paused queue: that is no reason of its own.
-    workers = paused or _workers(task, list_workers(app))
+    workers = paused or _workers(sources, task, list_workers(app))
     unknown = any(reason.code == "unknown_name" for reason in workers)
     reasons = [*workers, *reasons] if unknown else [*reasons, *workers]
-    reasons += _limited(app, task)
+    reasons += [reason for reason in [_limited(app, task)] if reason is not None]
     return reasons + _others(sources, task, alone=not reasons)
+
+
+def _taken(app: FlaskCelery, task: TaskRecord) -> Reason:
+    """What a worker does with a task that it has."""
+    held = what_holds_back(app, task)
+    if held is None:
+        return Reason("running", f"It does not wait: {task.worker or 'a worker'} runs it.")
+    taken = f"{task.worker or 'A worker'} has taken it, and has not begun it"
+    if held == "rate_limit":
+        text = f"{taken}: a rate limit that it was told while it runs does not let it (rate_limit)."
+        return _limited(app, task) or Reason(held, text)
+    return Reason(
+        "prefetched",
+        f"{taken}: it takes more tasks than it runs at a time, and others cannot take them;"
+        " with worker_prefetch_multiplier = 1 it would not.",
+    )
 
 
 def _put_off(app: FlaskCelery, sources: Sources, task: TaskRecord) -> list[Reason]:
@@ -112,10 +129,18 @@ def _paused(sources: Sources, task: TaskRecord) -> list[Reason]:
     ]
 
 
-def _workers(task: TaskRecord, workers: list[Worker]) -> list[Reason]:
+def _workers(sources: Sources, task: TaskRecord, workers: list[Worker]) -> list[Reason]:
+    consuming = [worker for worker in workers if task.queue in worker.queues]
+    if not consuming and _is_consumed(sources, task):
+        return [
+            Reason(
+                "busy",
+                f"A worker consumes the queue {task.queue!r}, but does not answer: it is busy,"
+                " as one that runs tasks in its own process (--pool solo) is until a task ends.",
+            )
+        ]
     if not workers:
         return [Reason("no_worker", "No worker is running: start one with `flask celery worker`.")]
-    consuming = [worker for worker in workers if task.queue in worker.queues]
     if not consuming:
         return [
             Reason(
@@ -135,14 +160,21 @@ def _workers(task: TaskRecord, workers: list[Worker]) -> list[Reason]:
     return []
 
 
-def _limited(app: FlaskCelery, task: TaskRecord) -> list[Reason]:
+def _is_consumed(sources: Sources, task: TaskRecord) -> bool:
+    """Whether the embedded file knows a living process that consumes the queue of a task."""
+    return (
+        sources.store is not None
+        and task.queue is not None
+        and membership.consumed(sources.store, task.queue)
+    )
+
+
+def _limited(app: FlaskCelery, task: TaskRecord) -> Reason | None:
     known = app.tasks.get(task.name) if task.name else None
     limit = getattr(known, "rate_limit", None) or app.conf.task_default_rate_limit
     if not limit:
-        return []
-    return [
-        Reason("rate_limit", f"Each worker begins {limit} of these tasks at most (rate_limit).")
-    ]
+        return None
+    return Reason("rate_limit", f"Each worker begins {limit} of these tasks at most (rate_limit).")
 
 
 def _others(sources: Sources, task: TaskRecord, *, alone: bool) -> list[Reason]:

@@ -51,17 +51,20 @@ def list_workers(app: FlaskCelery, *, timeout: float = PATIENCE) -> list[Worker]
     return sorted(workers, key=lambda worker: worker.name)
 
 
-def holds_back(app: FlaskCelery, task_id: str, *, timeout: float = PATIENCE) -> bool:
-    """Whether a worker has taken a task that its ``rate_limit`` does not let begin yet.
+def held_back(app: FlaskCelery, task_id: str, *, timeout: float = PATIENCE) -> str | None:
+    """What keeps a worker from beginning a task that it has taken.
 
     :param timeout: as :func:`list_workers` takes it
+    :return: ``rate_limit``, or ``prefetch`` where it has taken more than it runs; None where it has
+        begun, or no worker says that it has it
     :raises kombu.exceptions.OperationalError: the broker is out of reach
     """
     answers = app.control.broadcast(
         "celeriac_held", {"task_id": task_id}, reply=True, timeout=timeout, limit=None
     )
     said = [said for answer in answers or () for said in answer.values()]
-    return any(isinstance(each, dict) and each.get("held") is True for each in said)
+    held = [each.get("held") for each in said if isinstance(each, dict)]
+    return next((str(each) for each in held if each), None)
 
 
 def _worker(name: str, said: dict[str, Any]) -> Worker:

@@ -51,14 +51,11 @@ def _begin(task: Any, request: Any) -> None:
     signed = bool(request.headers) and signing.HEADER in request.headers
     if recorder.is_needed:
         standing = recorder.began(request, again=again or signed, limit=limit_of(task))
-    elif again:
-        standing = recorder.over(request) or _taken_back(request)
-        if standing is None and not _held(task, request, recorder):
-            raise Ignore("it was taken from this worker, which was stopped for too long")
-    elif signed:
-        standing = recorder.over(request)
     else:
-        return
+        standing = recorder.over(request) if again or signed else None
+        standing = standing or _taken_back(request)
+        if again and standing is None and not _held(task, request, recorder):
+            raise Ignore("it was taken from this worker, which was stopped for too long")
     if standing is not None:
         _turn_away(task, request, standing)
 
@@ -80,8 +77,14 @@ def may_have_come_before(request: Any) -> bool:
 
 
 def _taken_back(request: Any) -> Standing | None:
-    """That a task was taken back while another worker had its message, which has died since."""
-    if REVOKED not in (request.headers or ()):
+    """That a task was taken back while a worker had its message.
+
+    Another one, which has died since; or this one, where Celery does not look any more once the
+    task waits for a thread.
+    """
+    from celery.worker.state import revoked  # costly, and there already in a worker
+
+    if REVOKED not in (request.headers or ()) and request.id not in revoked:
         return None
     from ..records.gate_queries import Standing  # with SQLAlchemy
 

@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from celery.worker.control import control_command, inspect_command
-from celery.worker.state import active_requests
+from celery.worker.state import active_requests, requests
 
 _began = time.monotonic()
 _OURS = "flask_celeriac."
@@ -34,11 +34,24 @@ def celeriac_worker(state: Any) -> dict[str, Any]:
 
 @inspect_command()
 def celeriac_held(state: Any, task_id: str) -> dict[str, Any]:
-    """Say whether this worker has a task that its ``rate_limit`` does not let begin yet."""
+    """Say what keeps this worker from beginning a task that it has; None where nothing does.
+
+    ``rate_limit``, or ``prefetch``: it has taken more than it runs.
+    """
     # Celery tells of these neither as reserved nor as active ones.
     buckets = [bucket for bucket in tuple(state.consumer.task_buckets.values()) if bucket]
     held = [request for bucket in buckets for request, _ in tuple(bucket.contents)]
-    return {"held": any(request.id == task_id for request in held)}
+    if any(request.id == task_id for request in held):
+        return {"held": "rate_limit"}
+    return {"held": "prefetch" if _waits(state.consumer.pool, requests.get(task_id)) else None}
+
+
+def _waits(pool: Any, request: Any) -> bool:
+    """Whether a task that was taken is not begun, and would not be if it were revoked now."""
+    if request is None or request.time_start is not None:
+        return False
+    # What a pool of processes has been given is begun there; one of threads looks once more.
+    return not pool.uses_semaphore or request._apply_result is None
 
 
 @control_command()

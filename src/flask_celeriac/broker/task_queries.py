@@ -111,8 +111,10 @@ def find_messages(db: apsw.Connection, ids: Iterable[str]) -> set[str]:
     return {row[0] for row in rows}
 
 
-def states_of(db: apsw.Connection, ids: Iterable[str], now: float) -> dict[str, str]:
-    """The states of those of some tasks that are in the queue.
+def states_of(
+    db: apsw.Connection, ids: Iterable[str], now: float
+) -> dict[str, tuple[str, int | None]]:
+    """The states of those of some tasks that are in the queue, and whose they are: their claims.
 
     :param now: seconds since the epoch.
     """
@@ -122,11 +124,11 @@ def states_of(db: apsw.Connection, ids: Iterable[str], now: float) -> dict[str, 
     rows = db.execute(
         f"SELECT task_id, CASE WHEN {_IN_STATE[states.RUNNING]} THEN '{states.RUNNING}'"
         f" WHEN due IS NULL OR due <= ? THEN '{states.QUEUED}'"
-        f" WHEN {_REPEATED} THEN '{states.RETRYING}' ELSE '{states.SCHEDULED}' END"
-        f" FROM message WHERE task_id IN ({marks}) ORDER BY id",
+        f" WHEN {_REPEATED} THEN '{states.RETRYING}' ELSE '{states.SCHEDULED}' END,"
+        f" claim FROM message WHERE task_id IN ({marks}) ORDER BY id",
         (now, *wanted),
     )
-    return {str(row[0]): str(row[1]) for row in rows}
+    return {str(task_id): (str(state), claim) for task_id, state, claim in rows}
 
 
 def list_messages(

@@ -178,7 +178,7 @@ def versions(app: FlaskCelery, ids: Collection[str]) -> dict[str, str]:
     :raises RecordsDisabledError: nothing is recorded
     """
     sources = sources_of(app)
-    queued: dict[str, str] = {}
+    queued: dict[str, tuple[str, int | None]] = {}
     # In this order: a task is recorded before it leaves the queue.
     if sources.queue is not None:
         with sources.queue.connection() as db:
@@ -188,14 +188,22 @@ def versions(app: FlaskCelery, ids: Collection[str]) -> dict[str, str]:
     return {each: _version(queued.get(each), recorded.get(each)) for each in ids}
 
 
-def _version(queued: str | None, recorded: tuple[str, float] | None) -> str:
-    """As :func:`.reading.merged` decides: the message knows where a task is, until it has ended."""
+def _version(queued: tuple[str, int | None] | None, recorded: tuple[str, float] | None) -> str:
+    """As :func:`.reading.merged` decides: the message knows where a task is, until it has ended.
+
+    Its claim says whose it is: a run that was cut off may go on elsewhere before anybody looks.
+    """
     if recorded is None:
-        return GONE if queued is None else queued
+        return GONE if queued is None else _word(*queued)
     state, updated = recorded
     if queued is not None and (state not in states.ENDED or state == states.FAILED):
-        state = queued
-    return f"{state}-{updated:.6f}"
+        return _word(*queued, f"{updated:.6f}")
+    return _word(state, f"{updated:.6f}")
+
+
+def _word(state: str, *parts: str | int | None) -> str:
+    """What begins with the state, and is another one when any of the parts is."""
+    return "-".join([state, *(str(part) for part in parts if part is not None)])
 
 
 def _read(app: FlaskCelery, task_id: str) -> TaskRecord | None:

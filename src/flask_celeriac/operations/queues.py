@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from kombu.exceptions import ChannelError
 
 from .. import brokers
+from ..broker import membership
 from ..broker import task_queries as queue_queries
 from ..records import task_queries
 from .listing import COUNT_CAP
@@ -18,8 +19,12 @@ from .sources import Sources, sources_of
 
 if TYPE_CHECKING:
     from .. import sqlite
+    from ..broker.store import Store
     from ..celery_app import FlaskCelery
 
+
+#: Seconds for which a pause waits for the workers to leave the queue alone, and between two looks.
+IN_FORCE, LOOK = 1.0, 0.005
 
 logger = logging.getLogger(__name__)
 
@@ -128,17 +133,30 @@ def _size(connection: Any, name: str, missing: int | None) -> int | None:
 def pause(app: FlaskCelery, name: str, *, actor: str | None = None) -> bool:
     """Let no task of a queue be begun, until it is resumed: also by workers yet to start.
 
+    On the embedded broker that is in force on return, unless a worker was too busy for a second to
+    hear of it; elsewhere it is a moment later.
+
     :param actor: who wanted it
     :return: False where the queue was paused before
     :raises RecordsDisabledError: nothing is recorded
     """
+    sources = sources_of(app)
     try:
-        with sources_of(app).engine.begin() as connection:
+        with sources.engine.begin() as connection:
             changed = task_queries.pause_queue(connection, name, time.time(), actor)
     except task_queries.PausedMeanwhile:
         changed = False
     _tell(app)
+    if sources.store is not None:
+        _wait_until_left(sources.store, name)
     return changed
+
+
+def _wait_until_left(store: Store, name: str) -> None:
+    """Wait until no worker consumes a queue. One that runs a task itself hears of nothing."""
+    end = time.monotonic() + IN_FORCE
+    while membership.consumed(store, name) and time.monotonic() < end:
+        time.sleep(LOOK)
 
 
 def resume(app: FlaskCelery, name: str) -> bool:

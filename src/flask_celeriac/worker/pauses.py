@@ -64,9 +64,16 @@ class Pauses(bootsteps.StartStopStep):
         paused, consumer = self._find(parent.app), parent.consumer
         if paused is None or consumer is None or consumer.task_consumer is None:
             return
-        for queue in paused & set(parent.app.amqp.queues.consume_from):
+        leaves = paused & set(parent.app.amqp.queues.consume_from)
+        for queue in leaves:
             self._paused.add(queue)
             consumer.call_soon(consumer.cancel_task_queue, queue)
-        for queue in self._paused - paused:
+        returns = self._paused - paused
+        for queue in returns:
             self._paused.discard(queue)
             consumer.call_soon(consumer.add_task_queue, queue)
+        # The embedded broker's event loop may have settled that it sleeps for a second before it
+        # does what it is to do soon; whoever pauses a queue waits for that.
+        wake = getattr(getattr(consumer.connection, "transport", None), "wake", None)
+        if wake is not None and (leaves or returns):
+            wake()

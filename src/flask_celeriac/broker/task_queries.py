@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import states
-from .queries import CLAIM_BITS
+from .filter_queries import (
+    CLAIMED,
+    IN_STATE,
+    LATER,
+    READY,
+    REPEATED,
+    WORKER,
+    conditions_of,
+    parts_of,
+    source_of,
+)
 
 if TYPE_CHECKING:
     import apsw
@@ -23,31 +33,10 @@ SCAN = 5_000
 #: Bytes of a body that are read: a page of a list may have hundreds of them.
 LONGEST_BODY = 65_536
 _COLUMNS = (
-    "id, task_id, task, queue, priority, due, claim, claims, taken, (SELECT name FROM process"
-    f" WHERE process.id = claim >> {CLAIM_BITS}) AS worker, created, envelope,"
+    "id, task_id, task, queue, priority, due, claim, claims, taken,"
+    f" {WORKER} AS worker, created, envelope,"
     f" CASE WHEN length(body) <= {LONGEST_BODY} THEN body END AS body"
 )
-#: What tells in which state the task of a message is. A repeated attempt carries the count of
-#: those before it.
-#: Most say so in a way that needs no parsing.
-_REPEATED = (
-    "(instr(envelope, '\"retries\":0,') = 0"
-    " AND CAST(json_extract(envelope, '$.headers.retries') AS INTEGER) > 0)"
-)
-_IN_STATE = {
-    states.RUNNING: "claim IS NOT NULL",
-    states.QUEUED: "claim IS NULL AND due IS NULL",
-    states.SCHEDULED: f"claim IS NULL AND due IS NOT NULL AND NOT {_REPEATED}",
-    states.RETRYING: f"claim IS NULL AND due IS NOT NULL AND {_REPEATED}",
-}
-
-
-#: What the partial indexes of the table know.
-_READY = "claim IS NULL AND due IS NULL"
-_CLAIMED = "claim IS NOT NULL"
-_OF_WORKER = f"claim >> {CLAIM_BITS} IN (SELECT process.id FROM process WHERE name = :worker)"
-#: What waits for its time is not claimed: there is no need to look.
-_LATER = "due IS NOT NULL"
 #: More than any priority.
 _ABOVE_ALL = 1 << 31
 
@@ -122,9 +111,9 @@ def states_of(
     marks = ", ".join("?" * len(wanted))
     # The newest message of a task comes last, and counts.
     rows = db.execute(
-        f"SELECT task_id, CASE WHEN {_IN_STATE[states.RUNNING]} THEN '{states.RUNNING}'"
+        f"SELECT task_id, CASE WHEN {IN_STATE[states.RUNNING]} THEN '{states.RUNNING}'"
         f" WHEN due IS NULL OR due <= ? THEN '{states.QUEUED}'"
-        f" WHEN {_REPEATED} THEN '{states.RETRYING}' ELSE '{states.SCHEDULED}' END,"
+        f" WHEN {REPEATED} THEN '{states.RETRYING}' ELSE '{states.SCHEDULED}' END,"
         f" claim FROM message WHERE task_id IN ({marks}) ORDER BY id",
         (now, *wanted),
     )
@@ -137,20 +126,23 @@ def list_messages(
     after: tuple[float, str] | None,
     limit: int,
     shows: Shows = None,
+    *,
+    recorded: Collection[str] = (),
 ) -> tuple[list[Message], tuple[float, str] | None]:
     """The newest tasks in the queue that are chosen, up to ``limit``.
 
     :param after: go on after the task of this time and this id.
     :param shows: what is asked of each that was found, too; None for nothing.
+    :param recorded: the tasks whose records name the worker that is chosen.
     :return: them, and where the search stopped before it had found enough, else None.
     """
-    place, bound, rest = _conditions(chosen)
+    place, bound, rest = conditions_of(chosen, recorded)
     if after is not None:
         place += ["created <= :at", "(created < :at OR task_id < :id)"]
         bound |= {"at": after[0], "id": after[1]}
     bound |= {"scan": SCAN if rest else limit + 1, "limit": limit}
     inner = (
-        f"SELECT {_COLUMNS} FROM message{_along(chosen)} WHERE {' AND '.join(place)}"
+        f"SELECT {_COLUMNS} FROM {source_of(chosen)} WHERE {' AND '.join(place)}"
         " ORDER BY created DESC, task_id DESC LIMIT :scan"
     )
     where = f" WHERE {' AND '.join(rest)}" if rest else ""
@@ -164,15 +156,6 @@ def list_messages(
         last = f"SELECT created, task_id FROM ({inner}) LIMIT 1 OFFSET :scan - 1"
         reached = db.execute(last, _used(bound, last)).fetchone()
     return found, reached
-
-
-def _along(chosen: Filter) -> str:
-    """The index that finds what is chosen, where that is not the one on ``created``.
-
-    Those that workers have are few, and are the oldest: the last that would be found by age.
-    """
-    theirs = chosen.states == (states.RUNNING,) or chosen.worker is not None
-    return " INDEXED BY message_claimed" if theirs else ""
 
 
 def _shown(
@@ -192,19 +175,24 @@ def _shown(
 
 
 def count_messages(
-    db: apsw.Connection, chosen: Filter, cap: int, shows: Shows = None
+    db: apsw.Connection,
+    chosen: Filter,
+    cap: int,
+    shows: Shows = None,
+    *,
+    recorded: Collection[str] = (),
 ) -> tuple[int, bool]:
     """How many tasks in the queue are chosen, counting no further than one beyond ``cap``.
 
     Where conditions have no index, of the newest :data:`SCAN` tasks.
 
-    :param shows: as :func:`list_messages` takes it.
+    :param shows: as :func:`list_messages` takes it, and ``recorded``.
     :return: the number, and whether all tasks were looked at, as far as it was counted.
     """
     if replace(chosen, states=(), queue=None) == type(chosen)():
         return _count_states(db, chosen, cap)
-    place, bound, rest = _conditions(chosen)
-    inner = f"FROM message{_along(chosen)} WHERE {' AND '.join(place)}"
+    place, bound, rest = conditions_of(chosen, recorded)
+    inner = f"FROM {source_of(chosen)} WHERE {' AND '.join(place)}"
     if rest:
         inner += " ORDER BY created DESC LIMIT :scan"
     bound |= {"scan": SCAN, "cap": cap + 1}
@@ -218,7 +206,7 @@ def count_messages(
 def _count_states(db: apsw.Connection, chosen: Filter, cap: int) -> tuple[int, bool]:
     """Those of some states, and of a queue, along the index of each state."""
     number, all_of_them = 0, True
-    for index, rest in _parts(chosen):
+    for index, rest in parts_of(chosen):
         left = cap + 1 - number
         inner = f"FROM message WHERE {index}" + (" LIMIT :scan" if rest else "")
         bound = {"scan": max(SCAN, left), "cap": left, "queue": chosen.queue}
@@ -243,62 +231,6 @@ def _count(
     return int(found[0][0]), db.execute(last, _used(bound, last)).fetchone() is None
 
 
-def _parts(chosen: Filter) -> list[tuple[str, list[str]]]:
-    """What the index of each state is asked for, and what it does not know.
-
-    That what waits for its time, and all of a queue that was named, are tasks, goes without asking.
-    """
-    wanted = {state for state in chosen.states or states.OPEN if state in _IN_STATE}
-    of_queue = [] if chosen.queue is None else ["queue = :queue"]
-    parts = []
-    if states.QUEUED in wanted:
-        ready = (_READY, ["task_id IS NOT NULL"])
-        parts.append(ready if chosen.queue is None else (f"{_READY} AND queue = :queue", []))
-    if states.RUNNING in wanted:
-        parts.append((_CLAIMED, ["task_id IS NOT NULL", *of_queue]))
-    later = [_IN_STATE[state] for state in (states.SCHEDULED, states.RETRYING) if state in wanted]
-    if later:
-        parts.append((_LATER, [*of_queue, *later] if len(later) == 1 else of_queue))
-    return parts
-
-
-def _conditions(chosen: Filter) -> tuple[list[str], dict[str, Any], list[str]]:
-    """The conditions along the index on ``created``, what is bound, and the other conditions."""
-    place: list[str] = ["task_id IS NOT NULL"]
-    rest: list[str] = []
-    if _along(chosen):
-        place.append(_CLAIMED)
-    bound: dict[str, Any] = {}
-    for conditions, name, condition, value in (
-        (rest, "task", "task = :task", chosen.name),
-        (rest, "queue", "queue = :queue", chosen.queue),
-        (rest, "worker", _OF_WORKER, chosen.worker),
-        (rest, "error", "0", chosen.error),  # known of those that have ended
-        (place, "since", "created >= :since", chosen.created_after),
-        (place, "until", "created < :until", chosen.created_before),
-    ):
-        if value is not None:
-            conditions.append(condition)
-            bound[name] = value
-    if chosen.states:
-        either = [f"({_IN_STATE[state]})" for state in chosen.states if state in _IN_STATE]
-        rest.append(f"({' OR '.join(either) or '0'})")
-    if chosen.label is not None:
-        rest.append(
-            "EXISTS (SELECT 1 FROM json_each(envelope, '$.headers.celeriac_labels')"
-            " WHERE value = :label)"
-        )
-        bound["label"] = chosen.label
-    if chosen.root is not None:
-        rest.append("(task_id = :root OR json_extract(envelope, '$.headers.root_id') = :root)")
-        bound["root"] = chosen.root
-    if chosen.text:
-        bound |= {f"text{number}": each for number, each in enumerate(chosen.spellings)}
-        found = [f"instr(lower(body), lower(:text{n}))" for n in range(len(chosen.spellings))]
-        rest.append(f"({' OR '.join(found)} OR instr(lower(task), lower(:text0)))")
-    return place, bound, rest
-
-
 def _used(bound: dict[str, Any], sql: str) -> dict[str, Any]:
     return {name: value for name, value in bound.items() if f":{name}" in sql}
 
@@ -310,7 +242,7 @@ def queues(db: apsw.Connection, cap: int) -> list[Queue]:
         queue = _ready_in(db, name, cap)
         if queue is not None:
             found[name] = queue
-    for figure, condition in (("claimed", _CLAIMED), ("waiting", _LATER)):
+    for figure, condition in (("claimed", CLAIMED), ("waiting", LATER)):
         for name, number in _counted_by_queue(db, condition, cap):
             known = found.get(name, Queue(name, 0, 0, 0, None))
             found[name] = Queue._make({**known._asdict(), figure: number}.values())
@@ -320,8 +252,8 @@ def queues(db: apsw.Connection, cap: int) -> list[Queue]:
 def _ready_queues(db: apsw.Connection) -> list[str]:
     """The queues with ready messages, one look into the index for each."""
     rows = db.execute(
-        f"WITH RECURSIVE found(name) AS (SELECT min(queue) FROM message WHERE {_READY}"
-        f" UNION ALL SELECT (SELECT min(queue) FROM message WHERE {_READY} AND queue > name)"
+        f"WITH RECURSIVE found(name) AS (SELECT min(queue) FROM message WHERE {READY}"
+        f" UNION ALL SELECT (SELECT min(queue) FROM message WHERE {READY} AND queue > name)"
         " FROM found WHERE name IS NOT NULL)"
         " SELECT name FROM found WHERE name IS NOT NULL"
     )
@@ -332,7 +264,7 @@ def _ready_in(db: apsw.Connection, name: str, cap: int) -> Queue | None:
     """The ready tasks of a queue, None where its messages are of no tasks, as events are."""
     # The oldest one is among the first of each priority.
     first = (
-        f"SELECT priority, created, task_id FROM message WHERE {_READY} AND queue = ?"
+        f"SELECT priority, created, task_id FROM message WHERE {READY} AND queue = ?"
         " AND priority < ? ORDER BY priority DESC, id LIMIT 1"
     )
     oldest, row = None, db.execute(first, (name, _ABOVE_ALL)).fetchone()
@@ -344,7 +276,7 @@ def _ready_in(db: apsw.Connection, name: str, cap: int) -> Queue | None:
     if oldest is None:
         return None
     # The index knows that much by itself; it does not know whether all of them are tasks.
-    sql = f"SELECT count(*) FROM (SELECT 1 FROM message WHERE {_READY} AND queue = ? LIMIT ?)"
+    sql = f"SELECT count(*) FROM (SELECT 1 FROM message WHERE {READY} AND queue = ? LIMIT ?)"
     number: Any = db.execute(sql, (name, cap + 1)).fetchall()[0][0]
     return Queue(name, number, 0, 0, oldest)
 

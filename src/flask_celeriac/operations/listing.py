@@ -105,9 +105,12 @@ def _queued(
     wanted = chosen.only(*states.OPEN) if chosen.states else chosen
     if sources.queue is None or wanted is None:
         return {}, None
+    theirs, _ = _had_by(sources, chosen.worker)
     with sources.queue.connection() as db:
         shows = searching.of_messages(app, wanted)
-        messages, reached = queue_queries.list_messages(db, wanted, after, limit, shows)
+        messages, reached = queue_queries.list_messages(
+            db, wanted, after, limit, shows, recorded=theirs
+        )
     found = {message.task_id: reading.of_message(app, message) for message in messages}
     with sources.engine.connect() as connection:
         rows = task_queries.find_tasks(connection, found)
@@ -118,6 +121,31 @@ def _queued(
         if task.state not in (chosen.states or states.STATES):
             del found[task_id]
     return found, reached
+
+
+def _had_by(sources: Sources, worker: str | None) -> tuple[list[str], bool]:
+    """The open tasks whose records say that a worker had them last, the newest of very many.
+
+    Those among them that wait, as for another attempt, are in the queue without its name.
+
+    :return: their ids, and whether these are all
+    """
+    ids: list[str] = []
+    if worker is None:
+        return ids, True
+    wanted, after = Filter(worker=worker, states=states.OPEN), None
+    with sources.engine.connect() as connection:
+        for _ in range(COUNT_CAP // LARGEST_PAGE):
+            rows = task_queries.list_tasks(connection, wanted, after, LARGEST_PAGE)
+            ids += [row.task_id for row in rows.found]
+            if rows.reached is not None:
+                after = rows.reached
+            elif len(rows.found) < LARGEST_PAGE:
+                return ids, True
+            else:
+                last = rows.found[-1]
+                after = task_queries.Place(last.created, last.task_id)
+    return ids, False
 
 
 def _recorded(
@@ -155,9 +183,13 @@ def count(app: FlaskCelery, chosen: Filter | None = None, *, cap: int = COUNT_CA
     if sources.queue is not None:
         wanted = chosen.only(*states.OPEN) if chosen.states else chosen
         if wanted is not None:
+            theirs, all_of_them = _had_by(sources, chosen.worker)
             with sources.queue.connection() as db:
                 shows = searching.of_messages(app, wanted)
-                number, complete = queue_queries.count_messages(db, wanted, cap, shows)
+                number, complete = queue_queries.count_messages(
+                    db, wanted, cap, shows, recorded=theirs
+                )
+            complete = complete and all_of_them
         recorded = chosen.only(*states.ENDED)
     if recorded is not None and number <= cap:
         with sources.engine.connect() as connection:

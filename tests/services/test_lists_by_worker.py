@@ -51,6 +51,12 @@ def in_state(celery: Any, task_id: str, state: str) -> Any:
     return wait_for(look, f"{task_id} to be {state}")
 
 
+def put_off(celery: Any, task_id: str) -> str:
+    """The worker of a task that is to be repeated: recorded after the next attempt was sent."""
+    look = lambda: in_state(celery, task_id, "retrying").worker  # noqa: E731
+    return str(wait_for(look, "it to be recorded"))
+
+
 def pages(celery: Any, chosen: Filter, limit: int) -> list[str]:
     found: list[str] = []
     cursor = None
@@ -73,11 +79,10 @@ def check(celery: Any, expected: list[str], **chosen: Any) -> None:
 
 def test_what_waits_for_another_attempt_is_its_workers(celery: Any) -> None:
     go_on.clear()
-    with working(celery.flask_app, "threads", concurrency=2):
+    with working(celery.flask_app, "threads", concurrency=1):
         repeated = [again.delay(1000).id for _ in range(3)]
         # A worker in a test's thread has a name that its pool does not know.
-        (worker,) = {in_state(celery, each, "retrying").worker for each in repeated}
-        assert worker
+        (worker,) = {put_off(celery, each) for each in repeated}
         ended = done.delay().id
         in_state(celery, ended, "succeeded")
         running = held.delay().id
@@ -98,6 +103,19 @@ def test_what_waits_for_another_attempt_is_its_workers(celery: Any) -> None:
         finally:
             go_on.set()
         in_state(celery, running, "succeeded")
+
+
+def test_a_page_goes_on_beyond_records_of_what_waits(celery: Any) -> None:
+    """They are older than the messages, which are where the list has these tasks."""
+    with working(celery.flask_app, "threads", concurrency=1):
+        ended = [done.delay().id for _ in range(3)]
+        repeated = [again.delay(1000).id for _ in range(3)]
+        (worker,) = {put_off(celery, each) for each in repeated}
+        for each in ended:
+            in_state(celery, each, "succeeded")
+        theirs = [*reversed(repeated), *reversed(ended)]
+        check(celery, theirs)
+        check(celery, theirs, worker=worker)
 
 
 def test_another_worker_has_it_now(celery: Any) -> None:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 #: Tasks on a page, unless asked for more or fewer, and at most.
 PAGE = 50
 LARGEST_PAGE = 500
+#: How often the records are looked into for one page.
+LOOKS = 10
 #: Counts go no further.
 COUNT_CAP = 10_000
 
@@ -81,7 +83,7 @@ def list_tasks(
     if stops:
         stop = max(stops)
         tasks = [task for task in tasks if _order(task) >= stop]
-    more = len(tasks) > limit or len(queued) == limit or len(recorded) == limit
+    more = len(tasks) > limit or len(queued) >= limit or len(recorded) >= limit
     tasks = tasks[:limit]
     if len(tasks) == limit and more:
         return Page(tasks, _cursor(_order(tasks[-1])))
@@ -157,16 +159,27 @@ def _recorded(
 ) -> tuple[dict[str, TaskRecord], tuple[float, str] | None]:
     """The tasks that are recorded, but for those that are in the embedded queue."""
     place = None if after is None else task_queries.Place(*after)
-    with sources.engine.connect() as connection:
-        shows = searching.of_rows(app, chosen)
-        rows = task_queries.list_tasks(connection, chosen, place, limit, shows)
-    found = {row.task_id: reading.of_row(app, row) for row in rows.found}
+    shows, found = searching.of_rows(app, chosen), dict[str, TaskRecord]()
+    # Of what a look finds, the queue may have all: there may be more all the same.
+    for _ in range(LOOKS):
+        with sources.engine.connect() as connection:
+            rows = task_queries.list_tasks(connection, chosen, place, limit, shows)
+        found |= _unless_queued(sources, [reading.of_row(app, row) for row in rows.found])
+        place = rows.reached
+        if len(found) >= limit or len(rows.found) < limit:
+            break
+        place = task_queries.Place(rows.found[-1].created, rows.found[-1].task_id)
+    return found, None if place is None else tuple(place)  # type: ignore[return-value]
+
+
+def _unless_queued(sources: Sources, tasks: list[TaskRecord]) -> dict[str, TaskRecord]:
+    found = {task.id: task for task in tasks}
     if sources.queue is not None:
-        still = [task.id for task in found.values() if not task.ended]
+        still = [task.id for task in tasks if not task.ended]
         with sources.queue.connection() as db:
             for task_id in queue_queries.find_messages(db, still):
                 del found[task_id]
-    return found, None if rows.reached is None else tuple(rows.reached)  # type: ignore[return-value]
+    return found
 
 
 def count(app: FlaskCelery, chosen: Filter | None = None, *, cap: int = COUNT_CAP) -> Count:

@@ -87,6 +87,10 @@ class Completions:
                 found[task_id].append((state, result))
         return found
 
+    def given_up(self) -> list[str]:
+        """Those of the tasks that ended as dead letters."""
+        return [task_id for task_id, ends in self.read().items() if ends[-1][0] == states.DEAD]
+
     def twice(self) -> dict[str, list[tuple[str, str]]]:
         """Those of the tasks that were completed more than once."""
         return {task_id: ends for task_id, ends in self.read().items() if len(ends) > 1}

@@ -263,6 +263,8 @@ class Session:
         cell.count(account.without(self.apart), held, self.revoked)
         if self.place.completions is not None:
             cell.twice = self.place.completions.twice()
+            dead = self.place.completions.given_up()
+            cell.notes += [f"given up: {dead[:10]}"] if dead and not self.apart else []
         cell.injections = len(self.hits) + self.outages
         cell.allowed = self.kills * CONCURRENCY + self.excused
         interrupted = [(hit.moment, line.number) for hit in self.hits for line in hit.running]

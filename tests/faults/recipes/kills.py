@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import time
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 from tests.faults.harness.session import PROMISE, Session, Slow
 from tests.faults.harness.tasks import POISON, task_id
@@ -15,6 +19,12 @@ WORKERS = 2
 MAX_ATTEMPTS = 5
 #: Seconds after which poison that nobody runs any more is taken to be done with.
 STILL = 10.0
+
+
+@contextlib.contextmanager
+def innocent(_: Path) -> Iterator[dict[str, Any]]:
+    """A setup that gives up no task, as the oldest ones are hit again and again by chance."""
+    yield {"flask": {"CELERIAC_MAX_ATTEMPTS": 0}}
 
 
 def kill_loop(session: Session, scale: float) -> None:

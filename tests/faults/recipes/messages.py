@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import psutil
 
@@ -42,12 +38,6 @@ def garbage(session: Session, scale: float) -> None:
         session.cell.wrong.append(f"the worker grew by {grown >> 20} MiB")
     if trap.exists():
         session.cell.wrong.append("a pickle was loaded")
-
-
-@contextlib.contextmanager
-def innocent(_: Path) -> Iterator[dict[str, Any]]:
-    """A setup that gives up no task, as the oldest ones are hit again and again by chance."""
-    yield {"flask": {"CELERIAC_MAX_ATTEMPTS": 0}}
 
 
 def chords(session: Session, scale: float) -> None:

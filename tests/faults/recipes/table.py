@@ -95,6 +95,7 @@ RECIPES = (
         "SIGKILL to workers under load",
         kills.kill_loop,
         must_lose=(_STOCK_REDIS, _LATE_REDIS, _STOCK_RABBITMQ),
+        around=kills.innocent,
     ),
     Recipe("T2", "tasks that kill their process", kills.poison),
     Recipe(
@@ -142,6 +143,6 @@ RECIPES = (
         messages.chords,
         (*OURS, _STOCK_REDIS, _LATE_REDIS),
         must_lose=(_STOCK_REDIS,),
-        around=messages.innocent,
+        around=kills.innocent,
     ),
 )

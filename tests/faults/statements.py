@@ -169,6 +169,6 @@ def sweep(folder: Path, seed: int, share: float, choose: Choose, say: Say) -> li
         wrong += found
         for text in found:
             say(text)
-        if number % 100 == 99:
+        if number % 100 == 99 or number + 1 == len(faults):
             say(f"{number + 1} of {len(faults)}, {len(wrong)} wrong")
     return wrong

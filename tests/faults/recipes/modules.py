@@ -30,7 +30,10 @@ MESSAGES = 60_000
 EXAMPLES = 1_000
 #: How recipes say that they put one more fault, or some.
 ONE = re.compile(r"\d+/\d+ |.*\([\d.]+ s\)$")
-SOME = re.compile(r"\w+: (\d+) cells|(\d+)/\2 messages|\d+ transactions, (\d+) processes ended")
+SOME = re.compile(
+    r"\w+: (\d+) cells|(\d+)/\2 messages|\d+ transactions, (\d+) processes ended"
+    r"|(\d+) of \4, \d+ wrong|\w+, seed \d+: .* (\d+) kills? while a task ran"
+)
 MESSAGES_MORE = re.compile(r"\d+/\d+ messages")
 NOT_TESTED = "not tested"
 
@@ -109,7 +112,7 @@ def elsewhere(module: str) -> Run:
 def counted(text: str) -> int:
     """How many faults a line tells of."""
     if some := SOME.match(text):
-        return int(some[1] or some[2] or some[3])
+        return int(next(number for number in some.groups() if number is not None))
     return int(bool(ONE.match(text)) and not MESSAGES_MORE.match(text))
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, make_url, text
 from sqlalchemy.exc import DBAPIError, InternalError, TimeoutError
 
-from . import database, fork_gate, patience
+from . import database, deadline, fork_gate, patience
 from .errors import StorageError
 
 #: Seconds that a statement waits for the locks of others; and that it takes, at most.
@@ -21,6 +22,9 @@ LOCKED = 1.0
 STATEMENT = 1.5
 #: Seconds for a connection to come about: no driver takes less than two for a number.
 CONNECT = 2
+
+#: Seconds that a server which does not answer at all is waited for, where its driver has no limit.
+SILENT = 3.0
 
 T = TypeVar("T")
 
@@ -59,10 +63,15 @@ def may_pass(error: BaseException) -> bool:
 
 
 def _once(engine: Engine, work: Callable[[Connection], T]) -> T:
-    with engine.begin() as connection:
-        if engine.dialect.name == "postgresql":
+    if engine.dialect.name != "postgresql":
+        with engine.begin() as connection:
+            return work(connection)
+    with engine.connect() as connection:
+        raw: Any = connection.connection.dbapi_connection
+        watched = deadline.watch(raw.fileno(), SILENT) if hasattr(raw, "fileno") else nullcontext()
+        with watched, connection.begin():
             connection.execute(_LIMITS)
-        return work(connection)
+            return work(connection)
 
 
 def _engine(url: str) -> Engine:

@@ -12,6 +12,7 @@ from typing import Any
 import psutil
 import pytest
 from flask import Flask
+from kombu import pools
 
 from flask_celeriac import Celeriac, brief, deadline, operations
 from flask_celeriac.database import engine_for
@@ -65,6 +66,8 @@ def test_a_call_goes_on_and_so_do_records(
     assert silent.id != after.id
     engine_for(url).dispose()
     brief._engines.pop(url).dispose()
+    celery.close()
+    pools.reset()
 
 
 def _sent(task: Any) -> Any:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import tempfile
 import uuid
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -46,6 +48,10 @@ def redis_database() -> Iterator[str]:
         with redis.Redis.from_url(url) as client:
             client.flushdb()
         yield url
+        # A client that a test left is closed here, not in the middle of another test.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
 
 
 @contextmanager

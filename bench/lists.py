@@ -16,6 +16,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +182,8 @@ def queries(rows: int) -> Iterator[tuple[str, Query]]:
         "text, nowhere": Filter(text="no such text"),
     }
     yield "queues", task_queries.oldest_waiting
+    for worker in ("celery@host1", "celery@rare"):
+        yield f"open tasks of {worker}", partial(task_queries.open_of_worker, worker=worker)
     for name, one in chosen.items():
         yield f"list: {name}", _list(one, None)
         yield f"page: {name}", _list(one, page)

@@ -53,7 +53,10 @@ def in_state(celery: Any, task_id: str, state: str) -> Any:
 
 def put_off(celery: Any, task_id: str) -> str:
     """The worker of a task that is to be repeated: recorded after the next attempt was sent."""
-    look = lambda: in_state(celery, task_id, "retrying").worker  # noqa: E731
+
+    def look() -> Any:
+        return in_state(celery, task_id, "retrying").worker
+
     return str(wait_for(look, "it to be recorded"))
 
 

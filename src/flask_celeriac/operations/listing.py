@@ -126,28 +126,16 @@ def _queued(
 
 
 def _had_by(sources: Sources, worker: str | None) -> tuple[list[str], bool]:
-    """The open tasks whose records say that a worker had them last, the newest of very many.
+    """The open tasks whose records say that a worker had them last.
 
     Those among them that wait, as for another attempt, are in the queue without its name.
 
     :return: their ids, and whether these are all
     """
-    ids: list[str] = []
     if worker is None:
-        return ids, True
-    wanted, after = Filter(worker=worker, states=states.OPEN), None
+        return [], True
     with sources.engine.connect() as connection:
-        for _ in range(COUNT_CAP // LARGEST_PAGE):
-            rows = task_queries.list_tasks(connection, wanted, after, LARGEST_PAGE)
-            ids += [row.task_id for row in rows.found]
-            if rows.reached is not None:
-                after = rows.reached
-            elif len(rows.found) < LARGEST_PAGE:
-                return ids, True
-            else:
-                last = rows.found[-1]
-                after = task_queries.Place(last.created, last.task_id)
-    return ids, False
+        return task_queries.open_of_worker(connection, worker)
 
 
 def _recorded(
@@ -156,7 +144,7 @@ def _recorded(
     chosen: Filter,
     after: tuple[float, str] | None,
     limit: int,
-) -> tuple[dict[str, TaskRecord], tuple[float, str] | None]:
+) -> tuple[dict[str, TaskRecord], task_queries.Place | None]:
     """The tasks that are recorded, but for those that are in the embedded queue."""
     place = None if after is None else task_queries.Place(*after)
     shows, found = searching.of_rows(app, chosen), dict[str, TaskRecord]()
@@ -169,7 +157,7 @@ def _recorded(
         if len(found) >= limit or len(rows.found) < limit:
             break
         place = task_queries.Place(rows.found[-1].created, rows.found[-1].task_id)
-    return found, None if place is None else tuple(place)  # type: ignore[return-value]
+    return found, place
 
 
 def _unless_queued(sources: Sources, tasks: list[TaskRecord]) -> dict[str, TaskRecord]:

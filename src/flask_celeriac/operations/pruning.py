@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from .. import states
-from ..records import task_queries
+from ..records import prune_queries
 from .listing import COUNT_CAP, Count
 from .sources import sources_of
 
@@ -60,7 +60,7 @@ def prune_in_batches(
         gone = BATCH
         while gone == BATCH:
             with engine.begin() as connection:
-                gone = task_queries.prune(connection, state, before, BATCH)
+                gone = prune_queries.prune(connection, state, before, BATCH)
             if gone:
                 yield gone
 
@@ -79,7 +79,7 @@ def count_prunable(
     number = 0
     with sources_of(app).engine.connect() as connection:
         for state, before in _before(keep_succeeded, keep_others):
-            number += task_queries.count_prunable(connection, state, before, cap + 1 - number)
+            number += prune_queries.count_prunable(connection, state, before, cap + 1 - number)
             if number > cap:
                 break
     return Count(min(number, cap), number > cap)
@@ -107,8 +107,8 @@ def prune_marks_in_batches(
     """:func:`prune_marks`, one transaction after the other, each when the next is asked for."""
     engine, now = sources_of(app).engine, time.time()
     for kept, remove in (
-        (keep_audit, task_queries.prune_audit),
-        (KEEP_KEYS, task_queries.prune_keys),
+        (keep_audit, prune_queries.prune_audit),
+        (KEEP_KEYS, prune_queries.prune_keys),
     ):
         gone = 0 if kept is None else BATCH
         while gone == BATCH and kept is not None:

@@ -18,6 +18,7 @@ from flask import Flask
 
 from flask_celeriac import Celeriac, operations
 from flask_celeriac.broker import process_queries, queries
+from flask_celeriac.errors import UnknownTaskError
 from flask_celeriac.records.task_record import Filter, TaskRecord
 from tests.support.processes import wait_for
 
@@ -97,6 +98,41 @@ def known(app: Flask, task_id: str) -> TaskRecord:
     """What is told of a task but for where it is."""
     task = operations.show(app.extensions["celery"], task_id)
     return replace(task, state="", status=None, finished=None)
+
+
+def heard_elsewhere(celery: Any, task_id: str) -> None:
+    """What Celery does in a worker that hears of a revocation and does not have the task."""
+    if celery.backend.get_state(task_id) in {"PENDING", "RECEIVED", "RETRY", "REJECTED"}:
+        celery.backend.mark_as_revoked(task_id, reason="revoked", store_result=True)
+
+
+def test_a_worker_that_does_not_have_it_leaves_a_run_alone(app: Flask) -> None:
+    celery: Any = app.extensions["celery"]
+    with working(app, pool="threads"):
+        sent = until_told.delay()
+        wait_for(lambda: "begun" in ran, "it did not begin")
+        heard_elsewhere(celery, sent.id)
+        assert operations.show(celery, sent.id).state == "running"
+        go.set()
+        assert sent.get(timeout=60) == "ended"
+    assert operations.show(celery, sent.id).state == "succeeded"
+
+
+def test_a_worker_that_hears_late_does_not_record_what_was_discarded(app: Flask) -> None:
+    celery: Any = app.extensions["celery"]
+    sent = note.delay("unwanted")
+    operations.revoke(celery, sent.id)
+    operations.discard(celery, sent.id)
+    heard_elsewhere(celery, sent.id)
+    with pytest.raises(UnknownTaskError):
+        operations.show(celery, sent.id)
+
+
+def test_what_others_take_back_is_recorded_by_who_hears_of_it(app: Flask) -> None:
+    celery: Any = app.extensions["celery"]
+    sent = note.apply_async(("unwanted",), countdown=600)
+    heard_elsewhere(celery, sent.id)
+    assert operations.show(celery, sent.id).state == "revoked"
 
 
 @pytest.mark.parametrize("way", ["control", "result", "many", "terminate"])

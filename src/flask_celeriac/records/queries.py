@@ -296,6 +296,13 @@ def has_message(db: apsw.Connection, task_id: str) -> bool:
     return bool(db.execute(sql, (task_id,)).fetchall()[0][0])
 
 
+def is_claimed(db: apsw.Connection, task_id: str) -> bool | None:
+    """Whether a worker has the task's message; None where there is no message."""
+    sql = "SELECT claim IS NOT NULL FROM message WHERE task_id = ? ORDER BY 1 DESC LIMIT 1"
+    row = db.execute(sql, (task_id,)).fetchone()
+    return None if row is None else bool(row[0])
+
+
 _IN_QUEUE = """
     SELECT CASE
         WHEN EXISTS (SELECT 1 FROM message WHERE task_id = ?1 OR instr(body, ?2)) THEN 1

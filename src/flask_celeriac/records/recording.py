@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 from functools import cached_property, partial
 from typing import Any
 
@@ -13,7 +14,8 @@ from kombu.utils.json import dumps
 
 from .. import states as record_states
 from ..config_mask import mask
-from . import description, gate_queries, task_queries, write_queries
+from ..errors import StorageError
+from . import description, gate_queries, queries, task_queries, write_queries
 from .ends import Ended, Ends, Successes
 from .fence import Claim
 from .task_record import Attempt
@@ -177,7 +179,25 @@ class Recording(BaseBackend):  # type: ignore[misc]
     ) -> None:
         """A task was taken back; if it has just ended here, that is how it has ended."""
         self._settle()
+        if request is None and self._knows_better(task_id):
+            return
         super().mark_as_revoked(task_id, reason, request, store_result, state)
+
+    def _knows_better(self, task_id: str) -> bool:
+        """Whether a worker that hears of a revocation, and has no such task, has nothing to add.
+
+        Before they hear of it ``app.control`` has recorded that; what is unknown now was discarded
+        since, and what runs in another worker goes on.
+        """
+        if getattr(self.app, "recorder", None) is None:
+            return False
+        if self._file is not None:
+            with suppress(StorageError), self._file.connection() as db:  # no broker was in it
+                if (claimed := queries.is_claimed(db, task_id)) is not None:
+                    return claimed
+        with self.engine.connect() as connection:
+            found = gate_queries.standing(connection, task_id)
+        return found is None or found.state in (record_states.RUNNING, record_states.REVOKED)
 
     def _settle(self) -> None:
         """Write the ends that wait for their acknowledgements."""

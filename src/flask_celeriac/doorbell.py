@@ -25,6 +25,8 @@ PATH_LIMIT = 100
 #: A directory changed less than this before it was listed may have changed again within the
 #: same tick of the file system's clock, so that listing is not kept.
 RACY_NS = 50_000_000
+#: What comes through the socket.
+_RING, _NUDGE = b"\0", b"\1"
 
 
 class Bell:
@@ -55,13 +57,26 @@ class Bell:
         """The descriptor to watch for reading."""
         return self._socket.fileno()
 
-    def clear(self) -> None:
-        """Take every ring that has come."""
+    def nudge(self) -> None:
+        """Have :meth:`clear` called, by whoever watches, for no reason but that."""
         try:
-            while self._socket.recv(16):
-                pass
+            with _Reachable(*os.path.split(self.path)) as path:
+                self._socket.sendto(_NUDGE, path)
+        except OSError:  # taken away, or so full of rings that one more says nothing
+            pass
+
+    def clear(self) -> bool:
+        """Take every ring that has come.
+
+        :return: whether anybody rang, other than with :meth:`nudge`
+        """
+        rung = False
+        try:
+            while ring := self._socket.recv(16):
+                rung = rung or ring != _NUDGE
         except (BlockingIOError, OSError):
             pass
+        return rung
 
     def wait(self, seconds: float) -> bool:
         """Wait for a ring.
@@ -118,7 +133,7 @@ class Ringer:
             return
         try:
             with _Reachable(self.directory, name) as path:
-                _sender().sendto(b"\0", path)
+                _sender().sendto(_RING, path)
         except ConnectionRefusedError:  # its process died: nobody will ever listen there again
             _unlink(os.path.join(self.directory, name))
         except OSError:  # gone, or so full of rings that one more says nothing

@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 #: Messages claimed in one transaction, at most.
 BATCH = 64
 #: Seconds of work that may be held ahead.
-HOLD = 0.005
+HOLD = 0.01
 #: Seconds an ack waits for a claim to share a transaction with, where tasks are short.
 LINGER = 0.001
 #: Seconds a turn may take before the event loop sees to other things.
-TURN = 0.01
+TURN = 0.02
 
 Claim = tuple[int, int]
 

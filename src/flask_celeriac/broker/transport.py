@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 import uuid
 from collections.abc import Callable
@@ -225,13 +224,12 @@ class Transport(virtual.Transport):  # type: ignore[misc]
 
     def _ring_own_bell(self) -> None:
         if self._bell is not None:
-            self.store.ringer.ring(os.path.basename(self._bell.path))
+            self._bell.nudge()
 
     def _on_bell(self, loop: Any) -> None:
-        if self._bell is not None:
-            self._bell.clear()
-        self._rung = True
-        self._look()
+        if self._bell is not None and self._bell.clear():
+            self._rung = True
+            self._look()
 
     def _look(self) -> None:
         for channel in self.channels:

@@ -22,11 +22,6 @@ if TYPE_CHECKING:
     from .backend import Backend
     from .fence import Claim, Fence
 
-#: What a request has where there is more to say.
-_MORE = (
-    *("parent_id", "group", "chord", "eta", "retries"),
-    *(description.PROGRESS, description.RUN),
-)
 
 
 class Ended(NamedTuple):
@@ -60,10 +55,9 @@ class Successes:
         said = request.__dict__
         if said.get("id") != task_id or said.get("root_id", task_id) != task_id:
             return None
-        for name in _MORE:
-            if said.get(name):
-                return None
-        if request.children:
+        if request.parent_id or request.group or request.chord or request.eta or request.retries:
+            return None
+        if request.children or said.get(description.PROGRESS) or said.get(description.RUN):
             return None
         headers = request.headers
         if headers and not description.OURS.isdisjoint(headers):

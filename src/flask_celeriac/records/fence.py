@@ -40,12 +40,16 @@ class Fence:
             return False
         return sqlite.file_at(sqlite.path_of(url)) is self._file
 
+    @cached_property
+    def _tasks(self) -> Any:
+        return self._app.tasks
+
     def claim_of(self, request: Any) -> Claim | None:
         """The claim a run needs to hold until its end, None where it needs none."""
         tag = (getattr(request, "properties", None) or {}).get("delivery_tag")
         if not tag or not self._is_broker:
             return None
-        task = self._app.tasks.get(request.task)
+        task = self._tasks.get(request.task)
         if task is None or not task.acks_late:  # its message is gone since it began
             return None
         return broker_queries.claim_of(tag)

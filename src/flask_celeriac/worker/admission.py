@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ from ..verification import Complaint
 from . import limiting, lost
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from ..records.gate_queries import Standing
 
 #: Headers of messages that may be the second one of their task.
@@ -82,13 +85,19 @@ def _taken_back(request: Any) -> Standing | None:
     Another one, which has died since; or this one, where Celery does not look any more once the
     task waits for a thread.
     """
-    from celery.worker.state import revoked  # costly, and there already in a worker
-
-    if REVOKED not in (request.headers or ()) and request.id not in revoked:
+    if REVOKED not in (request.headers or ()) and request.id not in _revoked():
         return None
     from ..records.gate_queries import Standing  # with SQLAlchemy
 
     return Standing(states.REVOKED, attempts=0, run=None, crashes=0, error_type=None)
+
+
+@functools.cache
+def _revoked() -> Collection[str]:
+    """What this worker was told of tasks that were taken back."""
+    from celery.worker.state import revoked  # costly, and there already in a worker
+
+    return revoked
 
 
 def _held(task: Any, request: Any, recorder: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -29,8 +30,20 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]
     .. versionadded:: 0.1
     """
 
+    #: The thread whose acknowledgements need not wait for the event loop's next round.
+    _at_once: int | None = None
+
+    def call_soon_ack(self, p: Any, *args: Any, **kwargs: Any) -> Any:
+        """Settle a message: at once where that writes nothing yet, so that the next may follow."""
+        if threading.get_ident() != self._at_once:
+            return super().call_soon_ack(p, *args, **kwargs)
+        p(*args, **kwargs)
+        return p
+
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], Any]:
         """What is called with each message that comes: it is looked at before anybody reads it."""
+        embedded = self.connection.transport.driver_type == "celeriac"
+        self._at_once = threading.get_ident() if embedded else None
         handle: Callable[[Any], Any] = super().create_task_handler(*args, **kwargs)
         complaint = verification.complaint
 

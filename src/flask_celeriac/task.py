@@ -35,6 +35,9 @@ if TYPE_CHECKING:
         Collection[str] | Callable[[list[Any], dict[str, Any]], tuple[list[Any], dict[str, Any]]]
     )
 
+#: What marks a ``before_start`` that notes the context there is.
+_NOTES = "celeriac_notes_context"
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -97,6 +100,9 @@ class Task(celery.Task[P, R]):
         if inspect.iscoroutinefunction(body):
             waiting = coroutines.waiting(body)
             cls.run = staticmethod(waiting) if isinstance(run, staticmethod) else waiting  # type: ignore[method-assign]
+        # A `__call__` of its own may push the context that its body is to stay in.
+        if cls.__call__ is not Task.__call__ and not hasattr(cls.before_start, _NOTES):
+            cls.before_start = _noting_context(cls.before_start)  # type: ignore[method-assign]
 
     @classmethod
     def on_bound(cls, app: celery.Celery[Any]) -> None:
@@ -105,11 +111,6 @@ class Task(celery.Task[P, R]):
         for name, value in cls.routing.items():
             setattr(cls, name, value)
         limits.settle(cls)
-
-    def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
-        """Called by the worker before the task starts; see :meth:`celery.Task.before_start`."""
-        # What is pushed by now was left behind by something else, such as Flask's command line.
-        self.request_stack.top.__dict__[OUTER] = _current_context()
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the task's body here and now, in its application's context."""
@@ -299,6 +300,21 @@ class Task(celery.Task[P, R]):
         if root:
             context.url_adapter = url_base.adapter(flask_app, root) or context.url_adapter
         return context
+
+
+def _noting_context(hook: Callable[..., Any]) -> Callable[..., Any]:
+    """A ``before_start`` that notes what is pushed by then.
+
+    That was left behind by something else, such as Flask's command line.
+    """
+
+    @functools.wraps(hook)
+    def before_start(self: Any, *args: Any, **kwargs: Any) -> Any:
+        self.request_stack.top.__dict__[OUTER] = _current_context()
+        return hook(self, *args, **kwargs)
+
+    setattr(before_start, _NOTES, True)
+    return before_start
 
 
 def _current_context() -> AppContext | None:

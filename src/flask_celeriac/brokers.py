@@ -38,6 +38,11 @@ def kind_of_url(url: Any, transport: str | None = None) -> Kind:
     return _SCHEMES.get(_scheme(url, transport), "other")
 
 
+def is_embedded(conf: Any) -> bool:
+    """Whether the broker of a Celery configuration is the embedded one."""
+    return kind_of(conf) == "embedded"
+
+
 def claims_on_redis(conf: Any) -> bool:
     """Whether Redis is reached through our transport, which renews what a living worker has.
 

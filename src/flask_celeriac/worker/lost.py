@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from ..brokers import kind_of
+from ..brokers import is_embedded
 from ..records.description import CRASHES
 from ..urls import records_url
 
@@ -37,7 +37,7 @@ def _note(app: FlaskCelery, task_id: str, retries: int | None, headers: dict[str
         return
     from ..records import description, gate_queries, task_queries
 
-    embedded = _is_embedded(app)
+    embedded = is_embedded(app.conf)
     run = description.of_cut_off(headers) if embedded else {}
     counted = embedded and CRASHES in headers
     number = (retries or 0) + 1
@@ -53,7 +53,7 @@ def _note(app: FlaskCelery, task_id: str, retries: int | None, headers: dict[str
 def stopped(app: FlaskCelery, task_id: str) -> None:
     """A run in the embedded queue was stopped for another one to begin: it was not cut off."""
     url = records_url(app)
-    if url is None or not _is_embedded(app):
+    if url is None or not is_embedded(app.conf):
         return
     from ..records import gate_queries
 
@@ -63,16 +63,12 @@ def stopped(app: FlaskCelery, task_id: str) -> None:
 def terminated(app: FlaskCelery, request: Any) -> None:
     """A run is ended as its task was taken back: the embedded queue did not know who was at it."""
     url = records_url(app)
-    if url is None or not _is_embedded(app):
+    if url is None or not is_embedded(app.conf):
         return
     from ..records import description, gate_queries
 
     run = description.of_request(request)
     _write(url, request.id, lambda connection: gate_queries.tell_run(connection, request.id, run))
-
-
-def _is_embedded(app: FlaskCelery) -> bool:
-    return kind_of(app.conf) == "embedded"
 
 
 def _write(url: str, task_id: str, work: Callable[[Any], None]) -> None:

@@ -39,7 +39,7 @@ class Patient(bootsteps.StartStopStep):
 
     def _name_worker(self, app: Any, name: str | None) -> None:
         """Have the embedded broker know who takes a task; other brokers cannot say it."""
-        if brokers.kind_of(app.conf) == "embedded":
+        if brokers.is_embedded(app.conf):
             from ..broker import membership
 
             membership.name_worker(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ from flask_celeriac.operations.sources import embedded_store
 from tests.support.processes import wait_for
 
 from .conftest import MakeApp, Worker
+from .gate import Gate
+from .systems import system
 
 SHOP = """
 import time
@@ -90,3 +93,21 @@ def test_a_busy_worker_is_not_waited_for(
     (tmp_path / "over").touch()
     wait_for(lambda: not membership.consumed(store, "celery"), "the worker to hear of it")
     assert operations.show(celery, sent.id).state in ("queued", "succeeded")
+
+
+def test_a_pause_is_noted_while_the_broker_is_away(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with ExitStack() as stack:
+
+        def shut(url: str) -> str:
+            is_broker = url.startswith("redis")
+            return stack.enter_context(Gate(url)).url if is_broker else url
+
+        app = stack.enter_context(system("redis+postgresql", tmp_path, Celeriac(), url_of=shut))
+        celery = app.extensions["celery"]
+        assert operations.pause(celery, "celery")
+        assert "Workers are not told of the pauses" in caplog.text
+        paused = [each.name for each in operations.list_queues(celery) if each.paused_since]
+        assert paused == ["celery"]
+        assert operations.resume(celery, "celery")

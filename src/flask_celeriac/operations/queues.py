@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from kombu.exceptions import ChannelError
+from kombu.exceptions import ChannelError, OperationalError
 
 from .. import brokers
 from ..broker import membership
@@ -173,4 +173,7 @@ def resume(app: FlaskCelery, name: str) -> bool:
 
 def _tell(app: FlaskCelery) -> None:
     """Have the workers look: they do so by themselves, too, every few seconds."""
-    app.control.broadcast("celeriac_pauses", reply=False)
+    try:
+        app.control.broadcast("celeriac_pauses", reply=False)
+    except (OperationalError, OSError) as error:  # nothing comes from that broker either
+        logger.warning("Workers are not told of the pauses, and will see by themselves: %s", error)

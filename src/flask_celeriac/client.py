@@ -21,6 +21,7 @@ from urllib.request import Request, urlopen
 ENDED = ("succeeded", "failed", "revoked", "expired", "dead")
 #: How often :meth:`Client.events` connects in vain before it gives up.
 IN_VAIN = 5
+KEY = "Idempotency-Key"
 
 R = TypeVar("R")
 _quoted = partial(quote, safe="")
@@ -164,7 +165,8 @@ class Problem(Exception):
     """The server refused a request, or could not answer it (RFC 9457).
 
     ``type`` says which kind it is, ``detail`` is a sentence with the remedy, ``errors`` say what is
-    wrong where; ``retry_after`` are the seconds after which to ask again, if the server says so.
+    wrong where; ``retry_after`` are the seconds after which to ask again, if the server says so;
+    ``outcome`` is what was done until then, where a part of many tasks was changed.
 
     .. versionadded:: 0.1
     """
@@ -178,6 +180,8 @@ class Problem(Exception):
         self.detail = str(document.get("detail", ""))
         self.errors: list[dict[str, str]] = list(document.get("errors", ()))
         self.retry_after = retry_after
+        done = document.get("outcome")
+        self.outcome: Outcome | None = _made(Outcome, done) if done else None
         super().__init__(f"{status} {self.title}: {self.detail}")
 
 
@@ -210,22 +214,15 @@ class Client:
         return [_made(Type, each) for each in self._json("GET", "/types")["types"]]
 
     def start(
-        self,
-        name: str,
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-        *,
-        wait: int = 0,
-        idempotency_key: str | None = None,
-    ) -> Task:
+        self, name: str, args: Sequence[Any] = (), kwargs: Said = None, *,
+        wait: int = 0, idempotency_key: str | None = None,
+    ) -> Task:  # fmt: skip
         """Start a task.
 
         :param wait: seconds to wait for its end, 30 at most; the task may not have ended then
         :param idempotency_key: sent again with the same key, it is started once
         """
-        headers = {"Prefer": f"wait={wait:d}"} if wait else {}
-        if idempotency_key is not None:
-            headers["Idempotency-Key"] = idempotency_key
+        headers = {"Prefer": f"wait={wait:d}" if wait else None, KEY: idempotency_key}
         body = {"args": list(args), "kwargs": dict(kwargs or {})}
         path = f"/types/{_quoted(name)}/tasks"
         return _made(Task, self._json("POST", path, body=body, headers=headers, wait=wait))
@@ -263,11 +260,18 @@ class Client:
         found = self._json("GET", f"/tasks/{_quoted(task_id)}/why")
         return [_made(Reason, each) for each in found["reasons"]]
 
-    def retry(self, task_id: str, args: Sequence[Any] | None = None, kwargs: Said = None) -> Task:
-        """Send an ended task again, also with other arguments, as the new task that is returned."""
+    def retry(
+        self, task_id: str, args: Sequence[Any] | None = None, kwargs: Said = None, *,
+        idempotency_key: str | None = None,
+    ) -> Task:  # fmt: skip
+        """Send an ended task again, also with other arguments, as the new task that is returned.
+
+        :param idempotency_key: as :meth:`start` takes it
+        """
         others = args is not None or kwargs is not None
         body = {"args": list(args or ()), "kwargs": dict(kwargs or {})} if others else {}
-        return _made(Task, self._json("POST", f"/tasks/{_quoted(task_id)}/retry", body=body))
+        path, headers = f"/tasks/{_quoted(task_id)}/retry", {KEY: idempotency_key}
+        return _made(Task, self._json("POST", path, body=body, headers=headers))
 
     def revoke(self, task_id: str, *, terminate: bool = False) -> Task:
         """Take a task back; with ``terminate``, stop it if it runs, with its process."""
@@ -307,8 +311,7 @@ class Client:
                 if in_vain >= IN_VAIN or getattr(error, "status", 503) != 503:
                     raise
                 in_vain += 1
-                after = getattr(error, "retry_after", None)
-                pause = again if after is None else after
+                pause = getattr(error, "retry_after", None) or again
             time.sleep(pause)
 
     def queues(self) -> list[Queue]:
@@ -345,17 +348,12 @@ class Client:
         return json.loads(text) if text else None
 
     def _open(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Said = None,
-        body: Any = None,
-        headers: Said = None,
-        wait: float = 0,
-    ) -> Any:
+        self, method: str, path: str, *,
+        query: Said = None, body: Any = None, headers: Said = None, wait: float = 0,
+    ) -> Any:  # fmt: skip
         url = f"{self._url}{path}?{urlencode(query, doseq=True)}" if query else self._url + path
-        sent = {"Accept": "application/json", **self._headers, **(headers or {})}
+        said = {name: value for name, value in (headers or {}).items() if value is not None}
+        sent = {"Accept": "application/json", **self._headers, **said}
         data = None
         if body is not None:
             data = json.dumps(body).encode()
@@ -391,10 +389,11 @@ def _value(name: str, said: Any) -> Any:
 
 
 def _filters(given: Mapping[str, Any]) -> dict[str, Any]:
-    filters = {name: value for name, value in given.items() if value is not None}
-    for name in ("created_after", "created_before"):
-        if isinstance(filters.get(name), datetime):
-            filters[name] = filters[name].isoformat()
+    filters = {
+        name: value.isoformat() if isinstance(value, datetime) else value
+        for name, value in given.items()
+        if value is not None
+    }
     if isinstance(filters.get("state"), str):
         filters["state"] = [filters["state"]]
     return filters

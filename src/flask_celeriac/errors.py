@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from typing import Any
 
 
 class CeleriacError(Exception):
@@ -129,6 +130,20 @@ class CountChangedError(CeleriacError):
 
     .. versionadded:: 0.1
     """
+
+
+class PartlyDoneError(StorageError):
+    """Only some of many tasks were changed before the broker or the database went out of reach:
+    ``outcome`` says which were sent again; choose the others when it is back.
+
+    :param outcome: the :class:`flask_celeriac.operations.Outcome` until then
+
+    .. versionadded:: 0.1
+    """
+
+    def __init__(self, outcome: Any, *args: object) -> None:
+        self.outcome = outcome
+        super().__init__(*args)
 
 
 class DeadLetterError(CeleriacError):

@@ -58,6 +58,9 @@ def test_a_task_from_its_start_to_its_end(client: Client) -> None:
     assert (ended.progress.current, ended.progress.message) == (2, "step")
     assert ended.finished is not None
     assert ended.finished >= task.created
+    again = client.retry(task.id, idempotency_key="again")
+    assert again.retry_of == task.id
+    assert client.retry(task.id, idempotency_key="again").id == again.id
     client.discard(task.id)
     with pytest.raises(Problem) as refused:
         client.task(task.id)

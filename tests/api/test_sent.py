@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 import redis
+from celery.signals import before_task_publish
 from flask import Flask
 from kombu import pools
+from sqlalchemy import select
 
 from flask_celeriac.database import engine_for
+from flask_celeriac.tables import audit
 from tests.api.conftest import API, IDLE, Client, make_app
 from tests.services.gate import Gate
 
@@ -154,3 +157,39 @@ def test_records_that_do_not_answer_keep_nobody_waiting_when_a_task_was_sent(
         response = place.api("POST", "/types/api.idle/tasks", {}, headers={"Prefer": "wait=5"})
     assert response.status_code == 202
     assert place.waiting() == 1
+
+
+def test_what_was_sent_before_the_broker_went_away_is_told(
+    tmp_path: Path, redis_url: str, way: Way
+) -> None:
+    sent: list[str] = []
+
+    def look(headers: Any, **_: Any) -> None:
+        if sent:
+            gate.cut()
+            gate.silent()
+        sent.append(headers["id"])
+
+    with Gate(redis_url) as gate:
+        gate.open()
+        place = Place(tmp_path, gate.url, way.url)
+        ids = [place.api.start("api.idle", number)["id"] for number in range(3)]
+        for each in ids:
+            assert place.api("POST", f"/tasks/{each}/revoke").status_code == 202
+        before_task_publish.connect(look)
+        try:
+            body = {"filter": {"state": ["revoked"]}, "expected": 3}
+            response = place.api("POST", "/tasks/retry", body)
+            nothing = place.api("POST", "/tasks/retry", body)
+        finally:
+            before_task_publish.disconnect(look)
+        pools.reset()
+    assert (response.status_code, nothing.status_code) == (503, 503)
+    assert response.json is not None
+    assert response.json["outcome"] == {"done": 1, "refused": {}, "made": {ids[2]: sent[0]}}
+    assert "1 of 3" in response.json["detail"]
+    assert nothing.json is not None
+    assert "outcome" not in nothing.json
+    with place.app.app_context(), engine_for(way.url).connect() as connection:
+        noted = select(audit.c.target).where(audit.c.verb == "retry")
+        assert connection.execute(noted).scalars().all() == [ids[2]]

@@ -154,6 +154,19 @@ def test_a_request_with_the_same_key_gets_the_same_task(api: Client, app: Flask)
     assert audited(app, first.json["id"]) == ["start"]
 
 
+def test_a_task_is_sent_again_once_for_a_key(api: Client, app: Flask) -> None:
+    task_id, headers = queued(api), {"Idempotency-Key": "again"}
+    api("POST", f"/tasks/{task_id}/revoke")
+    first, second = (api("POST", f"/tasks/{task_id}/retry", headers=headers) for _ in range(2))
+    assert (first.status_code, second.status_code) == (202, 202)
+    assert first.headers["Location"] == second.headers["Location"]
+    assert first.json is not None
+    assert first.json["retry_of"] == task_id
+    assert audited(app, task_id) == ["start", "revoke", "retry"]
+    other = api("POST", f"/tasks/{task_id}/retry", {"kwargs": {"number": 2}}, headers=headers)
+    assert other.status_code == 422
+
+
 def test_until_the_task_of_a_key_is_sent_others_are_told_to_wait(
     api: Client, app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:

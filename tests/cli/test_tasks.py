@@ -18,6 +18,7 @@ from flask_celeriac import database, sqlite
 from flask_celeriac.cli import celery as celery_group
 from tests.cli.desk import create_app
 from tests.cli.terminal import FLASK, Terminal
+from tests.support.files import locked_after
 from tests.support.processes import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -234,6 +235,19 @@ def test_what_can_be_done_is_done_and_the_rest_told(desk: Desk) -> None:
     assert desk.json("revoke", *ids, code=1)["done"] == 0
     assert desk.json("discard", *ids) == {"done": 2, "refused": {}, "made": {}}
     assert desk.ids("--queue", "some") == []
+
+
+def test_what_was_sent_before_the_broker_went_away_is_told(desk: Desk) -> None:
+    ids = [desk.waiting("fragile") for _ in range(3)]
+    desk.run("revoke", *ids)
+    path = sqlite.path_of(desk.app.extensions["celery"].conf.broker_url)
+    with locked_after(path, 1) as sent:
+        told = desk.run("retry", *ids, code=3)
+    assert told.stdout.split() == sent
+    assert "Error: 1 of 3 tasks were done" in told.stderr
+    with locked_after(path, 1) as sent:
+        partly = desk.run("retry", *ids, "--json", code=3)
+    assert json.loads(partly.stdout)["made"] == {ids[0]: sent[0]}
 
 
 def test_many_are_counted_before_anything_is_done(desk: Desk) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from dataclasses import asdict
 from typing import Any
 
 import flask
@@ -60,6 +61,7 @@ class Problem(Exception):
     :param detail: a sentence for people, with the remedy
     :param places: what is wrong where: a JSON pointer or a parameter's name, and a sentence
     :param headers: to send with it
+    :param outcome: what was done until then of what was asked for
     """
 
     def __init__(
@@ -69,12 +71,14 @@ class Problem(Exception):
         *,
         places: list[tuple[str, str]] | None = None,
         headers: dict[str, str] | None = None,
+        outcome: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(detail)
         self.kind = kind
         self.detail = detail
         self.places = places or []
         self.headers = headers or {}
+        self.outcome = outcome
 
 
 def later(seconds: float) -> dict[str, str]:
@@ -96,6 +100,9 @@ def answer(error: Exception) -> flask.Response:
             if kind != "unavailable":
                 return _document(Problem(kind, str(error)))
             logger.warning("%s %s: %s", flask.request.method, flask.request.path, error)
+            if isinstance(error, errors.PartlyDoneError):
+                done = asdict(error.outcome)
+                return _document(Problem(kind, str(error), headers=later(LATER), outcome=done))
             detail = "The broker or the database cannot be reached just now: try again later."
             return _document(Problem(kind, detail, headers=later(LATER)))
     logger.error("%s %s", flask.request.method, flask.request.path, exc_info=error)
@@ -112,6 +119,8 @@ def _document(problem: Problem) -> flask.Response:
     }
     if problem.places:
         said["errors"] = [{"place": place, "detail": text} for place, text in problem.places]
+    if problem.outcome is not None:
+        said["outcome"] = problem.outcome
     return _response(said, status, problem.headers)
 
 

@@ -130,7 +130,7 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route(
         "POST", "/tasks/<task_id>/retry", starting.retry, **_STARTS,
-        body=schemas.OtherCall, problems=(404, 409), takes=(PREFER,),
+        body=schemas.OtherCall, problems=(404, 409), takes=(PREFER, KEY),
     ),
     Route("GET", "/queues", places.list_queues, {200: shapes.Queues}),
     Route("PUT", "/queues/<path:name>/pause", places.pause, {204: None}, problems=(404,)),

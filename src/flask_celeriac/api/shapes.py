@@ -193,6 +193,7 @@ class Problem(BaseModel):
     status: int
     detail: str
     errors: list[Place] = []
+    outcome: Outcome | None = Field(None, description="What was done of it until then.")
 
 
 class Document(BaseModel):

@@ -22,6 +22,8 @@ from .context import STARTED_BY, current_path
 from .problems import Problem
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from celery import Task
 
     from ..celery_app import FlaskCelery
@@ -68,17 +70,25 @@ def start(api: Api, name: str, body: Call) -> Answer:
     task = signatures.find(api.celery, name)
     args, kwargs = signatures.validated(task, body.args, body.kwargs)
     _check_records(api.celery)
+    payload = idempotency.fingerprint(name, body.args, body.kwargs)
+    return _answer(api, _once(api, payload, partial(_send, api, name, args, kwargs)))
+
+
+def _once(api: Api, payload: str, send: Callable[[str], Sent]) -> Sent:
+    """Send a task, unless the request came before with its ``Idempotency-Key``.
+
+    :param payload: the fingerprint of the request
+    :param send: takes the id that the task is to have
+    """
     task_id, key = new_id(), flask.request.headers.get("Idempotency-Key")
     if key is None:
-        return _answer(api, _send(api, name, args, kwargs, task_id))
-    payload = idempotency.fingerprint(name, body.args, body.kwargs)
+        return send(task_id)
     with idempotency.claimed(api, key, payload, task_id) as claim:
-        if claim.is_new:
-            sent = _send(api, name, args, kwargs, claim.task_id)
-            claim.task_id = sent.task.id
-        else:  # the key may be somebody else's, where nobody says who asks
-            sent = Sent(api.task(claim.task_id))
-    return _answer(api, sent)
+        if not claim.is_new:  # the key may be somebody else's, where nobody says who asks
+            return Sent(api.task(claim.task_id))
+        sent = send(claim.task_id)
+        claim.task_id = sent.task.id
+        return sent
 
 
 def _check_records(app: FlaskCelery) -> None:
@@ -153,8 +163,13 @@ def retry(api: Api, task_id: str, body: OtherCall) -> Answer:
             )
             raise Problem("invalid-body", detail, places=[place])
         args, kwargs = signatures.validated(known, args or [], kwargs or {})
-    made = operations.retry(api.celery, task_id, args=args, kwargs=kwargs)
-    noted = api.audit_sent("retry", task_id, new=made)
+    payload = idempotency.fingerprint(f"retry {task_id}", body.args, body.kwargs)
+    return _answer(api, _once(api, payload, partial(_send_again, api, task, args, kwargs)))
+
+
+def _send_again(api: Api, task: TaskRecord, args: Any, kwargs: Any, new_id: str) -> Sent:
+    made = operations.retry(api.celery, task.id, args=args, kwargs=kwargs, sent_as=new_id)
+    noted = api.audit_sent("retry", task.id, new=made)
     new = TaskRecord(
         made,
         states.QUEUED,
@@ -163,6 +178,6 @@ def retry(api: Api, task_id: str, body: OtherCall) -> Answer:
         queue=task.queue,
         priority=task.priority,
         labels=task.labels,
-        retry_of=task_id,
+        retry_of=task.id,
     )
-    return _answer(api, Sent(new, noted=noted))
+    return Sent(new, noted=noted)

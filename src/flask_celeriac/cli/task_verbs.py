@@ -105,16 +105,18 @@ def steer(
         )
     with opened(ctx) as app:
         from .. import operations
+        from ..errors import PartlyDoneError
 
-        if ids:
-            each = dict.fromkeys(ids)
-            outcome = operations.apply_to_each(app, verb.name, each, **verb.options)
-        else:
-            outcome = _apply_to_chosen(app, verb, chosen, yes=yes, json=json)
-    if json:
-        print_json(asdict(outcome))
-    else:
-        _tell(verb, outcome, named=bool(ids))
+        try:
+            if ids:
+                each = dict.fromkeys(ids)
+                outcome = operations.apply_to_each(app, verb.name, each, **verb.options)
+            else:
+                outcome = _apply_to_chosen(app, verb, chosen, yes=yes, json=json)
+        except PartlyDoneError as error:
+            _tell(verb, error.outcome, named=bool(ids), json=json)
+            raise
+    _tell(verb, outcome, named=bool(ids), json=json)
     if outcome.refused:
         ctx.exit(REFUSED)
 
@@ -147,8 +149,11 @@ def _any_of(names: Sequence[str]) -> str:
     return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
-def _tell(verb: Verb, outcome: Outcome, *, named: bool) -> None:
+def _tell(verb: Verb, outcome: Outcome, *, named: bool, json: bool) -> None:
     """Print the new ids, or how many there were; what was refused goes where errors go."""
+    if json:
+        print_json(asdict(outcome))
+        return
     for new in outcome.made.values():
         click.echo(new)
     if not named or (outcome.done and not outcome.made):

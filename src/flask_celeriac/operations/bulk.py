@@ -6,7 +6,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..errors import CeleriacError, CountChangedError, InvalidRequestError, StorageError
+from kombu.exceptions import OperationalError
+
+from ..database import OUT_OF_REACH
+from ..errors import (
+    CeleriacError,
+    CountChangedError,
+    InvalidRequestError,
+    PartlyDoneError,
+    StorageError,
+)
 from . import listing, tasks
 
 if TYPE_CHECKING:
@@ -77,6 +86,7 @@ def apply_to_many(
     :param options: of the verb
     :raises InvalidRequestError: there is no such verb, or more tasks than are counted
     :raises CountChangedError: there are more or fewer than expected; nothing was done
+    :raises PartlyDoneError: broker or database are out of reach since some of it was done
     """
     if verb not in VERBS:
         raise InvalidRequestError(f"verb: there is no {verb!r}: they are {', '.join(VERBS)}")
@@ -112,16 +122,26 @@ def apply_to_each(
     :param tell: called with the id of each task that it was done to, and that of the one that was
         sent for it, if one was
     :param options: of the verb
-    :raises StorageError: the embedded file cannot be used; what was done until then stays so
+    :raises PartlyDoneError: broker or database are out of reach since some of it was done
+    :raises StorageError: the embedded file cannot be used, or else what says that a server is out
+        of reach; nothing was done
     """
+    ids = list(ids)
     refused: dict[str, str] = {}
     made: dict[str, str] = {}
     done = 0
     for task_id in ids:
         try:
             result = VERBS[verb](app, task_id, **options)
-        except StorageError:
-            raise
+        except (StorageError, OperationalError, *OUT_OF_REACH) as error:
+            outcome = Outcome(done, refused, made)
+            if not done:
+                raise
+            raise PartlyDoneError(
+                outcome,
+                f"{done} of {len(ids)} tasks were done, {len(refused)} were refused, and then the"
+                " broker or the database went out of reach: choose the others when it is back",
+            ) from error
         except (CeleriacError, TypeError) as error:  # the latter of arguments it does not take
             refused[task_id] = str(error)
             continue

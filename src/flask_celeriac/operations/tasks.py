@@ -168,11 +168,13 @@ def retry(
     *,
     args: Sequence[Any] | None = None,
     kwargs: Mapping[str, Any] | None = None,
+    sent_as: str | None = None,
 ) -> str:
     """Send an ended task again, as a task of its own.
 
     :param args: other positional arguments than it had
     :param kwargs: other keyword arguments than it had
+    :param sent_as: the id of the new task, by default a new one
     :return: the id of the new task, whose ``retry_of`` is the old one's
     :raises UnknownTaskError: there is no such task
     :raises TaskStateError: it has not ended, its arguments are not kept and none are given, it
@@ -203,7 +205,7 @@ def retry(
         options["queue"] = task.queue
     if task.priority:
         options["priority"] = task.priority
-    sent_as = options["task_id"] = new_id()
+    sent_as = options["task_id"] = sent_as or new_id()
     try:
         found = start(app, task.name, args, kwargs, **options)
     except TypeError as error:

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from .fence import Claim, Fence
 
 
-
 class Ended(NamedTuple):
     """A success that is to be written.
 

@@ -9,11 +9,14 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from kombu.asynchronous import Hub
 
 from flask_celeriac import Celeriac, sqlite
 from flask_celeriac.backlog import backlog_at
 from flask_celeriac.records.ends import Successes
 from flask_celeriac.worker.request import Request
+
+from .conftest import working
 
 celeriac = Celeriac()
 
@@ -149,6 +152,24 @@ def test_ends_are_written_together_in_one_transaction(make: Callable[..., Shop],
     end = [BEGIN, *[RECORD] * 5, *[ACK] * 5, COMMIT]
     assert written(statements[before:]) == end
     assert {shop.record(one)["state"] for one in ids} == {"succeeded"}
+
+
+def test_acknowledgements_wait_for_no_round_of_the_loop(
+    make: Callable[..., Shop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = make()
+    later: list[Any] = []
+    call_soon = Hub.call_soon
+
+    def note(hub: Hub, callback: Any, *args: Any) -> Any:
+        later.append(callback)
+        return call_soon(hub, callback, *args)
+
+    monkeypatch.setattr(Hub, "call_soon", note)
+    sent = [add.delay(number, 1) for number in range(20)]
+    with working(shop.celery.flask_app):
+        assert [each.get(timeout=60) for each in sent] == list(range(1, 21))
+    assert len(later) < len(sent)
 
 
 def test_a_pool_process_writes_an_end_by_one_statement(make: Callable[..., Shop]) -> None:

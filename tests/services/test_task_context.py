@@ -196,6 +196,33 @@ def test_a_task_class_of_the_users_wins(app: Flask) -> None:
     assert outer is inner
 
 
+def test_a_call_that_another_class_brings_in_wins(app: Flask) -> None:
+    celery_app = app.extensions["celery"]
+    contexts, before = [], []
+
+    class Pushing:
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            with app.app_context():
+                contexts.append(context())
+                return super().__call__(*args, **kwargs)  # type: ignore[misc]
+
+    class Mixed(Pushing, celery_app.Task):  # type: ignore[misc,name-defined]
+        def before_start(self, *_: Any) -> None:
+            before.append(flask.has_app_context())
+
+    @celery_app.task(shared=False, name="mixed", base=Mixed)  # type: ignore[untyped-decorator]
+    def mixed() -> None:
+        contexts.append(context())
+
+    with app.app_context():  # left behind
+        run_as_a_worker_does(celery_app, "mixed")
+        left_behind = context()
+    outer, inner = contexts
+    assert outer is inner
+    assert inner is not left_behind
+    assert before == [True]
+
+
 def test_retries_and_the_request_work(app: Flask) -> None:
     @app.extensions["celery"].task(shared=False, bind=True, max_retries=3, base=Task)  # type: ignore[untyped-decorator]
     def flaky(self: Task[..., Any], key: str) -> list[Any]:

@@ -72,6 +72,20 @@ def test_one_bell_is_rung_by_its_name(directory: str) -> None:
     other.close()
 
 
+def test_a_nudge_wakes_and_is_no_ring(directory: str) -> None:
+    bell = Bell(directory, "mine")
+    bell.nudge()
+    assert select.select([bell], [], [], 5)[0] == [bell]
+    assert not bell.clear()
+    assert not bell.wait(0)
+    bell.nudge()
+    Ringer(directory).ring("mine")
+    bell.nudge()
+    assert bell.clear()
+    bell.close()
+    bell.nudge()  # which is no error
+
+
 def test_a_thousand_rings_block_nobody_and_are_cleared_at_once(directory: str) -> None:
     bell = Bell(directory, "mine")
     ringer = Ringer(directory)

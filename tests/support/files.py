@@ -8,7 +8,7 @@ from typing import Any
 
 from celery.signals import before_task_publish
 
-from flask_celeriac import sqlite
+from flask_celeriac.sqlite_opening import connect
 
 
 @contextmanager
@@ -19,7 +19,7 @@ def locked_after(path: str, number: int) -> Iterator[list[str]]:
     :return: their ids
     """
     sent: list[str] = []
-    other = sqlite.connect(path)
+    other = connect(path)
 
     def look(headers: Any, **_: Any) -> None:
         if len(sent) < number:

@@ -3,7 +3,7 @@
 PYTHON ?= python3
 PORT ?= 5000
 ARGS ?=
-WORKERS ?= 4
+WORKERS ?= 3
 RECIPES ?=
 SUITES ?=
 SCALE ?= 1

@@ -206,7 +206,7 @@ def test_a_key_is_good_for_one_request_only(api: Client) -> None:
 
 
 def test_while_a_request_is_answered_its_key_is_taken(api: Client, app: Flask) -> None:
-    payload = idempotency.fingerprint("api.idle", [], {})
+    payload = idempotency.fingerprint("start", "api.idle", [], {})
     engine = sources_of(app.extensions["celery"]).engine
     with engine.begin() as connection:  # as a request does before it starts its task
         queries.add_key(

@@ -6,19 +6,21 @@ import json
 import re
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from celery.signals import before_task_publish
 from click.testing import CliRunner, Result
 from flask import Flask
 from flask.cli import ScriptInfo
 
 from flask_celeriac import database, sqlite
 from flask_celeriac.cli import celery as celery_group
+from flask_celeriac.sqlite_opening import connect
 from tests.cli.desk import create_app
 from tests.cli.terminal import FLASK, Terminal
-from tests.support.files import locked_after
 from tests.support.processes import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -235,6 +237,30 @@ def test_what_can_be_done_is_done_and_the_rest_told(desk: Desk) -> None:
     assert desk.json("revoke", *ids, code=1)["done"] == 0
     assert desk.json("discard", *ids) == {"done": 2, "refused": {}, "made": {}}
     assert desk.ids("--queue", "some") == []
+
+
+@contextmanager
+def locked_after(path: str, number: int) -> Iterator[list[str]]:
+    """Have another writer hold a file from when some tasks were sent, until the block ends.
+
+    :param number: how many tasks get through
+    :return: their ids
+    """
+    sent: list[str] = []
+    other = connect(path)
+
+    def look(headers: Any, **_: Any) -> None:
+        if len(sent) < number:
+            sent.append(headers["id"])
+        elif not other.in_transaction:
+            other.execute("BEGIN IMMEDIATE")
+
+    before_task_publish.connect(look)
+    try:
+        yield sent
+    finally:
+        before_task_publish.disconnect(look)
+        other.close(force=True)
 
 
 def test_what_was_sent_before_the_broker_went_away_is_told(desk: Desk) -> None:

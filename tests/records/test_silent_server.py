@@ -16,6 +16,7 @@ from kombu import pools
 
 from flask_celeriac import Celeriac, brief, deadline, operations
 from flask_celeriac.database import engine_for
+from flask_celeriac.errors import StorageError, UnknownTaskError
 from tests.faults.harness import servers
 from tests.support.processes import wait_for
 
@@ -74,7 +75,7 @@ def _sent(task: Any) -> Any:
     sent = task.delay()
     try:
         operations.show(task.app, sent.id)
-    except Exception:  # noqa: BLE001 - it is not recorded yet
+    except (UnknownTaskError, StorageError):  # it is not recorded yet
         return None
     return sent
 

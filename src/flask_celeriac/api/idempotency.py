@@ -43,9 +43,12 @@ class Claim:
     is_new: bool
 
 
-def fingerprint(name: str, args: Any, kwargs: Any) -> str:
-    """What tells one request from another."""
-    canonical = json.dumps([name, args, kwargs], sort_keys=True)
+def fingerprint(verb: str, what: str, args: Any, kwargs: Any) -> str:
+    """What tells one request from another.
+
+    :param what: what the verb is done to: the name of a task to start, the id of one to retry
+    """
+    canonical = json.dumps([verb, what, args, kwargs], sort_keys=True)
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 

@@ -70,7 +70,7 @@ def start(api: Api, name: str, body: Call) -> Answer:
     task = signatures.find(api.celery, name)
     args, kwargs = signatures.validated(task, body.args, body.kwargs)
     _check_records(api.celery)
-    payload = idempotency.fingerprint(name, body.args, body.kwargs)
+    payload = idempotency.fingerprint("start", name, body.args, body.kwargs)
     return _answer(api, _once(api, payload, partial(_send, api, name, args, kwargs)))
 
 
@@ -163,7 +163,7 @@ def retry(api: Api, task_id: str, body: OtherCall) -> Answer:
             )
             raise Problem("invalid-body", detail, places=[place])
         args, kwargs = signatures.validated(known, args or [], kwargs or {})
-    payload = idempotency.fingerprint(f"retry {task_id}", body.args, body.kwargs)
+    payload = idempotency.fingerprint("retry", task_id, body.args, body.kwargs)
     return _answer(api, _once(api, payload, partial(_send_again, api, task, args, kwargs)))
 
 

@@ -10,6 +10,10 @@ import pytest
 from tests.support import pieces, services
 from tests.support.leaks import _nothing_left_behind  # noqa: F401 - a fixture
 from tests.support.processes import free_port
+from tests.support.redis_server import (  # noqa: F401 - hooks
+    pytest_configure,
+    pytest_unconfigure,
+)
 from tests.support.scheduling import pytest_xdist_make_scheduler  # noqa: F401 - a hook
 from tests.support.skips import (  # noqa: F401 - hooks
     pytest_make_collect_report,

@@ -55,11 +55,8 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 def environment(extra: dict[str, str]) -> dict[str, str]:
     """The environment of a process under test: none of the user's own settings for Celery."""
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("CELERY", "CELERIAC", "FLASK", "BENCH"))
-    }
+    own = ("CELERY", "CELERIAC", "FLASK", "BENCH", "USE_FAST_LOCALS")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(own)}
     return {**kept, "C_FORCE_ROOT": "1", **extra}
 
 

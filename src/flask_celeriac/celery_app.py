@@ -221,6 +221,17 @@ class FlaskCelery(Celery[Any]):
             kwargs = sending.connection_options(self, kwargs)
         return super().connection_for_write(url, **kwargs)
 
+    def uses_utc_timezone(self) -> bool:
+        """Whether its times are in UTC, as :meth:`celery.Celery.uses_utc_timezone` says.
+
+        Workers ask for each message; Celery's answer takes a lock each time.
+        """
+        return self._uses_utc
+
+    @cached_property
+    def _uses_utc(self) -> bool:
+        return bool(super().uses_utc_timezone())
+
     def prepare_config(self, c: Any) -> Any:
         """The configuration that was read, with our defaults beneath it.
 

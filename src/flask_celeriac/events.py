@@ -21,8 +21,9 @@ class Dispatcher(CeleryDispatcher):  # type: ignore[misc]
 
     def send(self, type: str, *args: Any, **fields: Any) -> Any:  # noqa: A002 - Celery's name
         """Send an event, if anybody wants them."""
-        if not self.enabled:  # as that of most workers, who are asked thrice a task
-            return None
+        groups = self.groups
+        if not self.enabled or (groups and "task" not in groups and type.startswith("task-")):
+            return None  # as of most workers, who are asked twice a task
         for name in _TEXTS:
             if fields.get(name):
                 fields[name] = mask(str(fields[name]))

@@ -18,6 +18,7 @@ from . import arguments, coroutines, limits, progress, publishing, uniqueness, u
 from .capturing import OVER
 from .errors import OutboxError
 from .records.description import OUTER, STARTED
+from .request_stack import RequestStack
 from .worker import admission, limiting
 from .worker.sessions import give_back
 
@@ -110,6 +111,8 @@ class Task(celery.Task[P, R]):
         # Set now because Celery warns about classes that are made with these attributes.
         for name, value in cls.routing.items():
             setattr(cls, name, value)
+        requests: Any = RequestStack()
+        cls.request_stack = requests
         limits.settle(cls)
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:

@@ -45,6 +45,11 @@ _NAMES = (
     *("task", "id", "root_id", "parent_id", "group", "celeriac_retry_of", "celeriac_schedule"),
     *("celeriac_request_id", "celeriac_trace_id"),
 )
+#: Headers that are lists of texts, and that are dates.
+_LISTS = ("stamped_headers", "celeriac_labels")
+_MOMENTS = ("eta", "expires")
+#: The time limits of a task that has none.
+_NO_LIMITS = [None, None]
 #: What no column of an attempt's number holds.
 _TOO_MANY = 2**31 - 1
 #: What a body holds besides arguments: tasks that are sent after it.
@@ -79,11 +84,20 @@ class Complaint:
 
 @dataclass(frozen=True)
 class _Shape:
-    """How long the names of a message's headers are, and which are texts or may hold others."""
+    """What is known of headers by their names and the kinds of their values.
+
+    :param length: of all names
+    :param texts: which are texts
+    :param holders: which may hold others
+    :param names: which of :data:`_NAMES` are there
+    :param closely: whether any of :data:`_LISTS` or :data:`_MOMENTS` is there
+    """
 
     length: int
     texts: tuple[str, ...]
     holders: tuple[str, ...]
+    names: tuple[str, ...]
+    closely: bool
 
 
 #: By the names and kinds of the headers: those of most messages are the same.
@@ -148,7 +162,7 @@ def _of_size(app: FlaskCelery, message: Any) -> Complaint | None:
 
 
 def _of_headers(headers: Any) -> Complaint | None:
-    if not isinstance(headers, Mapping):
+    if type(headers) is not dict and not isinstance(headers, Mapping):
         return Complaint("invalid", "its headers are no mapping")
     key = (*headers, *map(type, headers.values()))
     shape = _shapes.get(key)
@@ -165,7 +179,7 @@ def _of_headers(headers: Any) -> Complaint | None:
     if size > LONGEST_HEADERS:
         text = f"its headers have {size:,} characters, more than {LONGEST_HEADERS:,}"
         return Complaint("size", text)
-    return _of_names(headers) or _of_values(headers)
+    return _of_names(headers, shape) or _of_values(headers, shape)
 
 
 def _shape_of(headers: Mapping[str, Any]) -> _Shape | Complaint:
@@ -193,6 +207,8 @@ def _shape_of(headers: Mapping[str, Any]) -> _Shape | Complaint:
             for name, value in items
             if isinstance(value, (list, tuple, Mapping, bytes)) and name != "timelimit"
         ),
+        names=tuple(name for name in _NAMES if headers.get(name) is not None),
+        closely=any(headers.get(name) is not None for name in (*_LISTS, *_MOMENTS)),
     )
 
 
@@ -205,11 +221,11 @@ def _keep(key: tuple[Any, ...], shape: _Shape) -> None:
     _shapes[key] = shape
 
 
-def _of_names(headers: Any) -> Complaint | None:
+def _of_names(headers: Any, shape: _Shape) -> Complaint | None:
     """What ends in columns of the records."""
     if not headers.get("id", "none"):
         return Complaint("invalid", "its id is empty")
-    values = [headers[name] for name in _NAMES if headers.get(name)]
+    values = [headers[name] for name in shape.names]
     together = "".join(values)
     if len(together) <= _LONGEST_NAME and together.isprintable():
         return None
@@ -218,19 +234,28 @@ def _of_names(headers: Any) -> Complaint | None:
     return Complaint("invalid", "its id, its name or another's id is too long, or no text")
 
 
-def _of_values(headers: Any) -> Complaint | None:
+def _of_values(headers: Any, shape: _Shape) -> Complaint | None:
     """What Celery does arithmetic with, or looks things up by."""
     limits = headers.get("timelimit")
-    if limits and (len(limits) != 2 or not all(isinstance(limit, _NUMBER) for limit in limits)):
+    if limits and limits != _NO_LIMITS and not _is_pair(limits):
         return Complaint("invalid", "its header 'timelimit' is no pair of numbers")
-    for name in ("stamped_headers", "celeriac_labels"):
-        texts = headers.get(name)
-        if texts and not all(isinstance(item, str) for item in texts):
-            return Complaint("invalid", f"its header {name!r} is no list of texts")
     retries = headers.get("retries")
     if retries and not 0 <= retries < _TOO_MANY:
         return Complaint("invalid", "its header 'retries' is no number of retries")
-    for name in ("eta", "expires"):
+    return _of_others(headers) if shape.closely else None
+
+
+def _is_pair(limits: Any) -> bool:
+    return len(limits) == 2 and all(isinstance(limit, _NUMBER) for limit in limits)
+
+
+def _of_others(headers: Any) -> Complaint | None:
+    """What most messages have none of."""
+    for name in _LISTS:
+        texts = headers.get(name)
+        if texts and not all(isinstance(item, str) for item in texts):
+            return Complaint("invalid", f"its header {name!r} is no list of texts")
+    for name in _MOMENTS:
         moment = headers.get(name)
         if moment is not None and not _is_moment(moment):
             return Complaint("invalid", f"its header {name!r} is no date")

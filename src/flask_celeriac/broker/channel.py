@@ -14,6 +14,7 @@ from . import conditions, process_queries, queries, task_queries, template
 from .batch import Batch
 from .claims import Claims
 from .envelope import pack, unpack
+from .message import Message
 from .topology import Topology, virtual
 
 if TYPE_CHECKING:
@@ -28,19 +29,22 @@ class QoS(virtual.QoS):  # type: ignore[misc]
     restore_at_shutdown = False
     channel: Channel
 
+    def append(self, message: Any, delivery_tag: str) -> None:
+        """Note that a message is out."""
+        self._delivered[delivery_tag] = message
+
     def ack(self, delivery_tag: str) -> None:
         """Delete the message with the channel's next transaction."""
-        self._quick_ack(delivery_tag)
+        self._delivered.pop(delivery_tag, None)
         self.channel.settle(delivery_tag, release=False)
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
         """Delete the message, or make it ready again in its old place."""
-        self._quick_ack(delivery_tag)
+        self._delivered.pop(delivery_tag, None)
         self.channel.settle(delivery_tag, release=requeue)
 
     def outstanding(self) -> list[str]:
         """The delivery tags neither acked nor rejected, and forget them."""
-        self._flush()
         tags = list(self._delivered)
         self._delivered.clear()
         return tags
@@ -53,6 +57,7 @@ class Channel(Topology):
     """
 
     QoS = QoS
+    Message = Message
     supports_fanout = True
     supports_batch_publish = True
     #: A batch is sent as a whole or not at all.

@@ -87,7 +87,7 @@ class Claims:
         self.look = False
         #: Whether a worker's event loop takes turns here, and how many tasks that has begun.
         self._in_loop = False
-        self._begun: Callable[[], int] = _none
+        self._begun: Sequence[int] = (0,)
         #: Whether what was delivered last was run there and then, as a solo worker does.
         self._inline = False
 
@@ -101,11 +101,11 @@ class Claims:
         """A worker's event loop takes the turns from now on."""
         from celery.worker import state  # costly, and there already in a worker
 
-        self._in_loop, self._begun = True, lambda: int(state.all_total_count[0])
+        self._in_loop, self._begun = True, state.all_total_count
 
     def leave_loop(self) -> None:
         """Nothing takes turns any more."""
-        self._in_loop, self._begun = False, _none
+        self._in_loop, self._begun = False, (0,)
 
     # Settling
 
@@ -269,7 +269,7 @@ class Claims:
 
     def _deliver(self, held: deque[Held], *, no_ack: bool) -> int:
         delivered = 0
-        begun = self._begun()
+        begun = self._begun[0]
         self._inline = False
         try:
             # A task that was run inline has ended, although Celery acknowledges it a little later.
@@ -287,7 +287,7 @@ class Claims:
                     self._count(message, row.id)
                 self._channel.connection._deliver(message, queue)
                 delivered += 1
-                before, begun = begun, self._begun()
+                before, begun = begun, self._begun[0]
                 self._inline = begun != before
         except BaseException:  # a callback raised: what it did not see is for others
             with contextlib.suppress(StorageError):  # then it is still held here
@@ -385,10 +385,6 @@ def claim_together(
     for claims, outcome in zip(these, outcomes, strict=True):
         delivered += claims._deliver(outcome.taken, no_ack=True) + claims._deliver_held()
     return delivered
-
-
-def _none() -> int:
-    return 0
 
 
 def _drain(held: deque[Held]) -> list[Held]:

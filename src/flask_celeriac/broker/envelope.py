@@ -11,6 +11,7 @@ from celery.utils.time import maybe_iso8601
 from kombu.utils.json import dumps as kombu_dumps
 from kombu.utils.json import loads as kombu_loads
 
+from . import stencil
 from .queries import Claimed, Row
 
 #: JSON as this room writes it.
@@ -95,7 +96,7 @@ def unpack(row: Claimed, tag: str) -> dict[str, Any]:
     :param tag: the delivery tag it is acknowledged with.
     """
     try:
-        message, properties = _parts(row.envelope)
+        message, properties = _parts(row.envelope, row.task_id)
         delivery_info = properties["delivery_info"]
     except (ValueError, LookupError, TypeError, RecursionError):
         message, properties, delivery_info = _torn(row)
@@ -106,12 +107,22 @@ def unpack(row: Claimed, tag: str) -> dict[str, Any]:
     return message
 
 
-def _parts(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    message: dict[str, Any] = kombu_loads(text) if _KOMBU_MARK in text else _decode(text)
+def _parts(text: str, task_id: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    message = stencil.known(text, task_id)
+    if message is None:
+        if _KOMBU_MARK in text:
+            message = _whole(kombu_loads(text))
+        else:
+            message = _whole(_decode(text))
+            stencil.learn(text, task_id, message)
+    return message, message["properties"]
+
+
+def _whole(message: dict[str, Any]) -> dict[str, Any]:
     properties = message["properties"]
     if type(message["headers"]) is not dict or type(properties["delivery_info"]) is not dict:
         raise TypeError
-    return message, properties
+    return message
 
 
 def _torn(row: Claimed) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:

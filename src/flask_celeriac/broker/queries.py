@@ -31,14 +31,14 @@ _NEXT = """
 """
 _CLAIM = f"""
     UPDATE message SET claim = ?3, claims = claims + 1, taken = ?4 WHERE id IN ({_NEXT})
-    RETURNING priority, id, claims, envelope, body
+    RETURNING priority, id, claims, task_id, envelope, body
 """
 _TAKE = f"""
     DELETE FROM message WHERE id IN ({_NEXT})
-    RETURNING priority, id, claims, envelope, body
+    RETURNING priority, id, claims, task_id, envelope, body
 """
 _WAITING = """
-    SELECT priority, id, claims, envelope, body FROM message
+    SELECT priority, id, claims, task_id, envelope, body FROM message
     WHERE due IS NOT NULL AND queue IN (SELECT value FROM json_each(?1))
     AND (?2 IS NULL OR task_id IN (SELECT value FROM json_each(?2)))
     ORDER BY due, id LIMIT ?3
@@ -69,6 +69,7 @@ class Claimed(NamedTuple):
     priority: int
     id: int
     claims: int
+    task_id: str | None
     envelope: str
     body: str | bytes | None
 

@@ -6,6 +6,7 @@ import logging
 from typing import Any
 
 from billiard import einfo
+from celery.app.task import Context
 from celery.exceptions import WorkerLostError
 from celery.worker import request
 
@@ -16,6 +17,9 @@ from . import lost
 #: Celery's stubs know only a part of these.
 CeleryRequest: Any = request.Request
 ExceptionWithTraceback: Any = einfo.ExceptionWithTraceback  # type: ignore[attr-defined]
+
+#: What a request knows that is no header of the sender's own, as Celery tells them apart.
+_KNOWN = frozenset((*vars(Context), "lang", "task", "argsrepr", "kwargsrepr", "compression"))
 
 logger = logging.getLogger(__name__)
 
@@ -36,9 +40,12 @@ class Request(CeleryRequest):  # type: ignore[misc]
         if not decoded and message.content_type == "application/json":
             body, decoded = message.payload, True
         super().__init__(message, *args, body=body, decoded=decoded, **options)
-        given = self._request_dict.get("headers")
-        if given is not None and given is not message.headers:  # which they are in protocol 1
-            self._request_dict["headers"] = description.headers_of(self._request_dict)
+        request = self._request_dict
+        given = request.get("headers")
+        if given is None:  # what Celery would find anew for each run, among all that it knows
+            request["headers"] = {name: request[name] for name in request if name not in _KNOWN}
+        elif given is not message.headers:  # which they are in protocol 1
+            request["headers"] = description.headers_of(request)
 
     def on_failure(
         self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False

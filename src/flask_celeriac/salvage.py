@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import apsw
 
+from .errors import StorageError
 from .sqlite import File
 from .sqlite_errors import explain
 
@@ -21,6 +23,17 @@ _UNREADABLE = (apsw.CorruptError, apsw.NotADBError, apsw.IOError, apsw.SQLError,
 ATTEMPTS = 20_000
 #: The highest row number looked for where not even that can be read.
 _HIGHEST = 2**24
+
+
+class Copied(NamedTuple):
+    """What came out of a damaged file.
+
+    :param rows: how many came into each table
+    :param incomplete: the tables of which not every row could be read
+    """
+
+    rows: dict[str, int]
+    incomplete: list[str]
 
 
 class Table(NamedTuple):
@@ -50,16 +63,22 @@ class _Scan:
             self.broken = True
 
 
-def copy(damaged: str, file: File) -> dict[str, int]:
+def copy(damaged: str, file: File) -> Copied:
     """Copy every readable row into tables that are there already; all of them or, on error, none.
+
+    Tasks that were in a queue of the file before are not copied into it once more.
 
     :param damaged: path of a file that nobody uses any more; it is only read.
     :param file: a file of this version, which may be in use; what it has stays as it is.
-    :return: how many rows came into each table.
-    :raises StorageError: when the new file cannot be written.
+    :raises StorageError: when the new file cannot be written, or is the one to be read.
 
     .. versionadded:: 0.1
     """
+    if os.path.exists(file.path) and os.path.samefile(damaged, file.path):
+        raise StorageError(
+            f"{damaged} is the file in use: name one that was set aside, whose name ends in"
+            " .damaged-<when>"
+        )
     try:
         source = apsw.Connection(damaged, flags=apsw.SQLITE_OPEN_READONLY)
     except apsw.Error as error:
@@ -70,7 +89,12 @@ def copy(damaged: str, file: File) -> dict[str, int]:
         # Or a file that was cut off would not be read at all.
         source.execute("PRAGMA writable_schema = on")
         with file.transaction() as db:
-            return {table.name: _copy_table(source, db, table) for table in _tables(source, db)}
+            rows, incomplete = dict[str, int](), list[str]()
+            for table in _tables(source, db):
+                rows[table.name], is_whole = _copy_table(source, db, table)
+                if not is_whole:
+                    incomplete.append(table.name)
+            return Copied(rows, incomplete)
     finally:
         source.close()
 
@@ -106,26 +130,45 @@ def _columns(db: apsw.Connection, table: str) -> list[Any]:
     return list(_Scan(db, f'PRAGMA table_info("{table}")'))
 
 
-def _copy_table(source: apsw.Connection, db: apsw.Connection, table: Table) -> int:
+def _copy_table(source: apsw.Connection, db: apsw.Connection, table: Table) -> tuple[int, bool]:
+    """Copy the rows of a table; return how many came, and whether all could be read."""
     if not table.columns:
-        return 0
+        return 0, _is_without(source, table.name)
     names = ", ".join(f'"{column}"' for column in table.columns)
-    places = ["?"] * len(table.columns)
+    places = [f"?{number}" for number in range(1, len(table.columns) + 1)]
+    unless = ""
     if table.number in table.columns:
         # After what is there already, and in the old order.
-        highest = db.execute(f'SELECT max(rowid) FROM "{table.name}"').fetchall()[0][0] or 0
-        places[table.columns.index(table.number)] = f"? + {int(highest)}"
-    insert = f'INSERT OR IGNORE INTO "{table.name}" ({names}) VALUES ({", ".join(places)})'
-    before = db.total_changes()
-    for row in (
-        _by_number(source, table, names) if table.numbered else _by_key(source, table, names)
-    ):
+        highest = int(db.execute(f'SELECT max(rowid) FROM "{table.name}"').fetchall()[0][0] or 0)
+        if {"task_id", "queue"} <= set(table.columns) and table.name == "message":
+            of = {name: places[table.columns.index(name)] for name in ("task_id", "queue")}
+            unless = (
+                f" WHERE NOT EXISTS (SELECT 1 FROM message WHERE id <= {highest}"
+                f" AND task_id = {of['task_id']} AND queue = {of['queue']})"
+            )
+        places[table.columns.index(table.number)] += f" + {highest}"
+    insert = f'INSERT OR IGNORE INTO "{table.name}" ({names}) SELECT {", ".join(places)}{unless}'
+    before, broken = db.total_changes(), list[bool]()
+    rows = _by_number if table.numbered else _by_key
+    for row in rows(source, table, names, broken):
         db.execute(insert, row)
-    return db.total_changes() - before
+    return db.total_changes() - before, not broken
 
 
-def _by_number(source: apsw.Connection, table: Table, names: str) -> Iterator[tuple[Any, ...]]:
-    """Every readable row: from both ends, then by halving what is left between damaged pages."""
+def _is_without(source: apsw.Connection, table: str) -> bool:
+    """Whether a file never had a table, as one of an older version may not have."""
+    listed = _Scan(source, "SELECT name FROM sqlite_master")
+    names = {row[0] for row in listed}
+    return not listed.broken and table not in names
+
+
+def _by_number(
+    source: apsw.Connection, table: Table, names: str, broken: list[bool]
+) -> Iterator[tuple[Any, ...]]:
+    """Every readable row: from both ends, then by halving what is left between damaged pages.
+
+    :param broken: is given something if there are others
+    """
     select = f'SELECT rowid, {names} FROM "{table.name}" WHERE rowid BETWEEN ? AND ? ORDER BY rowid'
     left = deque([_bounds(source, table)])
     for _ in range(ATTEMPTS):
@@ -138,6 +181,7 @@ def _by_number(source: apsw.Connection, table: Table, names: str) -> Iterator[tu
             yield tuple(row)
         if not ahead.broken:
             continue
+        broken.append(True)
         for number, *row in _Scan(source, select + " DESC", (low, high)):
             high = number - 1
             yield tuple(row)
@@ -154,12 +198,15 @@ def _bounds(source: apsw.Connection, table: Table) -> tuple[int, int]:
     return ends[0], ends[1]
 
 
-def _by_key(source: apsw.Connection, table: Table, names: str) -> Iterator[tuple[Any, ...]]:
+def _by_key(
+    source: apsw.Connection, table: Table, names: str, broken: list[bool]
+) -> Iterator[tuple[Any, ...]]:
     """What can be read from both ends of the table."""
     select = f'SELECT {names} FROM "{table.name}" ORDER BY '
     ahead = _Scan(source, select + table.order)
     yield from ahead
     if ahead.broken:  # what comes twice is ignored
+        broken.append(True)
         yield from _Scan(
             source, select + ", ".join(f"{key} DESC" for key in table.order.split(", "))
         )

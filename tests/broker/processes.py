@@ -98,4 +98,4 @@ def salvage(path: str, pipe: Pipe) -> None:
     aside = set_aside(sqlite.file_at(path))
     store_at(path).open()
     engine_for(sqlite.url_of(path))
-    pipe.send((aside, copy(aside, sqlite.file_at(path))))
+    pipe.send((aside, copy(aside, sqlite.file_at(path)).rows))

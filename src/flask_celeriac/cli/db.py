@@ -132,9 +132,10 @@ def salvage(ctx: click.Context, aside: str | None) -> None:
         else:
             url, file = _embedded(ctx)
         _make(url)
-        counts = copy(os.path.abspath(aside), file)
-    for table, count in counts.items():
-        click.echo(f"{count:>9} {_TABLES.get(table, f'rows of {table}')}")
+        copied = copy(os.path.abspath(aside), file)
+    for table, count in copied.rows.items():
+        more = ", and others that could not be read" if table in copied.incomplete else ""
+        click.echo(f"{count:>9} {_TABLES.get(table, f'rows of {table}')}{more}")
     click.echo(
         "Tasks that ran when the file was damaged run again. What could not be read is in the"
         f" damaged file only: keep it, or delete it with its -wal and -shm: {aside}"

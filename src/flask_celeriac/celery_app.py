@@ -137,7 +137,7 @@ class FlaskCelery(Celery[Any]):
             which it takes two seconds at most to say, but for workers and beat, who wait for them
         """
         options.update(zip(_POSITIONAL, positional, strict=False))
-        options["task_id"] = options.get("task_id") or new_id()
+        options["task_id"] = str(options.get("task_id") or new_id())
         carried.carry(self, options)
         due_dates.check(name, options)
         due_dates.look(self, name, options.get("countdown"), options.get("eta"))

@@ -90,8 +90,9 @@ class ResultsDisabledError(CeleriacError, NotImplementedError):
 
 
 class RecordsDisabledError(CeleriacError):
-    """Nothing is recorded of tasks here: set CELERIAC_DATABASE to a database that the web server
-    and the workers reach, as this broker keeps no record of them.
+    """Nothing is recorded of tasks here: set CELERIAC_DATABASE (in the environment
+    FLASK_CELERIAC_DATABASE) to a database that the web server and the workers reach, as this broker
+    keeps no record of them.
 
     .. versionadded:: 0.1
     """

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from celery.app.backends import BACKEND_ALIASES
 from kombu.transport import TRANSPORT_ALIASES
@@ -16,6 +18,7 @@ from .errors import ConfigError
 if TYPE_CHECKING:
     from .celery_app import FlaskCelery
 
+_HOST = re.compile(r"[A-Za-z][\w.-]*")
 #: SQLAlchemy's names, which Celery knows behind ``db+`` only.
 _DATABASES = ("sqlite", "postgresql", "postgres", "mysql", "mariadb", "oracle", "mssql")
 
@@ -27,10 +30,22 @@ def check(settings: Settings) -> None:
         value, which may hold a password
     """
     for key in ("broker_url", "broker_read_url", "broker_write_url"):
-        for scheme in _schemes(settings.celery.get(key)):
+        for url in _urls(settings.celery.get(key)):
+            scheme, separator, _ = url.partition("://")
+            if not separator:
+                if _HOST.fullmatch(url):  # kombu's short way to name a RabbitMQ server
+                    continue
+                raise ConfigError(
+                    f"{settings.origins[key]}: it is no URL: a broker's begins with its kind, as in"
+                    ' "redis://", "amqp://" or "celeriac:///"'
+                )
             known = {*TRANSPORT_ALIASES, *map(str.lower, TRANSPORT_ALIASES)}
             _check(settings, key, scheme.lower(), known, "broker")
-    for scheme in _schemes(settings.celery.get("result_backend")):
+            _check_parts(settings, key, url)
+    for url in _urls(settings.celery.get("result_backend")):
+        scheme, separator, _ = url.partition("://")
+        if not separator:  # some may be named without
+            continue
         found = entry_points(group="celery.result_backends")
         known = {*BACKEND_ALIASES, *(point.name for point in found)}
         _check(settings, "result_backend", scheme, known, "result backend")
@@ -56,11 +71,29 @@ def records_url(celery_app: FlaskCelery) -> str | None:
     return url if url.startswith("celeriac:") else None
 
 
-def _schemes(value: Any) -> Iterable[str]:
+def _urls(value: Any) -> Iterable[str]:
     urls = value if isinstance(value, (list, tuple)) else str(value or "").split(";")
-    for url in urls:
-        if isinstance(url, str) and "://" in url:
-            yield url.partition("://")[0]
+    return [url for url in urls if isinstance(url, str) and url.strip()]
+
+
+def _check_parts(settings: Settings, key: str, url: str) -> None:
+    """What the clients of RabbitMQ and Redis find wrong only when the first task is sent."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("redis", "rediss", "amqp", "amqps", "pyamqp"):
+        return
+    try:
+        _ = parts.port
+    except ValueError:
+        raise ConfigError(
+            f"{settings.origins[key]}: its port is no number up to 65535; signs such as / or # in"
+            " a password have to be quoted, as %2F and %23"
+        ) from None
+    database = parts.path.strip("/")
+    if parts.scheme.startswith("redis") and database and not database.isdecimal():
+        raise ConfigError(
+            f"{settings.origins[key]}: after the last / is no database of Redis: they are numbers,"
+            ' as in "redis://localhost:6379/0"'
+        )
 
 
 def _check(settings: Settings, key: str, scheme: str, known: Iterable[str], what: str) -> None:

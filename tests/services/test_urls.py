@@ -24,6 +24,13 @@ def flask_app(tmp_path: Path, **config: Any) -> Flask:
     [
         ("CELERY_BROKER_URL", "redsi://:secret@localhost", 'did you mean "redis://"'),
         ("CELERY_BROKER_URL", "amqp://one;nothing://two", '"nothing"'),
+        ("CELERY_BROKER_URL", "rediss//:secret@host", 'begins with its kind, as in "redis://"'),
+        ("CELERY_BROKER_URL", "localhost:6379", "it is no URL"),
+        ("CELERY_BROKER_URL", "${REDIS_URL}", "it is no URL"),
+        ("CELERY_BROKER_URL", "5", "it is no URL"),
+        ("CELERY_BROKER_URL", "redis://:secret@host:63799999/1", "no number up to 65535"),
+        ("CELERY_BROKER_URL", "amqp://u:se/secret@host", "have to be quoted"),
+        ("CELERY_BROKER_URL", "redis://host/secret", "no database of Redis"),
         ("CELERY_RESULT_BACKEND", "sqlite:///x.db", 'write "db+sqlite://"'),
         ("CELERY_RESULT_BACKEND", "mongo://h/x", 'did you mean "mongodb://"'),
         ("CELERIAC_DATABASE", "postgres://u:secret@h/x", "write postgresql+psycopg://"),
@@ -50,6 +57,9 @@ def test_a_url_that_can_never_work_is_refused(
         {"broker_url": "memory://", "result_backend": "cache+memory://"},
         {"broker_url": "amqp://", "result_backend": "rpc://"},
         {"broker_url": "AMQP://guest@host//"},
+        {"broker_url": "redis://:p%2Fw@[::1]:6379/15"},
+        {"broker_url": "rediss://host/?ssl_cert_reqs=required"},
+        {"broker_url": "redis+socket:///run/redis.sock"},
         {"broker_url": "localhost", "result_backend": "celery.backends.redis:RedisBackend"},
     ],
 )

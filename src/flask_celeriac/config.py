@@ -142,7 +142,9 @@ def resolve(
     file = list(sources.read_file(load_file(named), _short(named))) if named else []
     for level in (file, flat, section, variables, arguments, list(sources.read_process(environ))):
         resolution.add(level)
-    return resolution.settings()
+    settings = resolution.settings()
+    _warn_unread(settings, environ)
+    return settings
 
 
 class _Resolution:
@@ -302,6 +304,18 @@ def _says_nothing(name: str, value: Any) -> bool:
     """
     is_broker = name in ("broker_url", "broker_read_url", "broker_write_url")
     return (is_broker and not value) or (name == "result_backend" and value == "")
+
+
+def _warn_unread(settings: Settings, environ: Mapping[str, str]) -> None:
+    """Variables are read with Flask's prefix, and Celery's own four without one."""
+    for variable in sorted(environ):
+        if not variable.startswith("CELERIAC_") or variable in settings.origins:
+            continue
+        if keys.own_key(variable) in keys.OWN_KEYS:
+            _warn(
+                f"environment {variable} is not read: call it FLASK_{variable}, or put it into"
+                " app.config"
+            )
 
 
 def _last(level: list[Given], name: str) -> Given | None:

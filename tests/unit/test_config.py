@@ -231,6 +231,16 @@ def test_flask_has_loaded_the_environment_before_us(monkeypatch: pytest.MonkeyPa
     assert {origin.level for origin in found.origins.values()} == {"FLASK_CELERY__"}
 
 
+def test_a_variable_of_ours_without_flasks_prefix_is_told() -> None:
+    environ = {"CELERIAC_DATABASE": "sqlite:///secret.db", "CELERIAC_TEST_RUN": "1"}
+    with pytest.warns(ConfigWarning, match="call it FLASK_CELERIAC_DATABASE") as told:
+        assert settings(environ=environ).options.database is None
+    assert len(told) == 1
+    assert "secret" not in str(told[0].message)
+    config = {"CELERIAC_DATABASE": environ["CELERIAC_DATABASE"]}  # as an application may read it
+    assert settings(config, environ).options.database == "sqlite:///secret.db"
+
+
 def test_a_nested_variable_changes_one_option_and_keeps_the_others() -> None:
     config = {"CELERY": {"broker_transport_options": {"durability": "full", "timeout": 1}}}
     environ = {

@@ -15,6 +15,7 @@ from sqlalchemy.orm import scoped_session, sessionmaker
 from flask_celeriac import Celeriac, Task
 
 from .conftest import MakeApp, Worker, working
+from .systems import environ_of
 
 FLASK_SQLALCHEMY = """
 from flask_sqlalchemy import SQLAlchemy
@@ -183,3 +184,42 @@ def test_flask_sqlalchemys_session_is_given_back_with_the_context(
             assert db.engine.pool is pool
             assert connection.execute(text("SELECT 1")).scalar() == 1
         db.engine.dispose()
+
+
+REPLACED = """
+import os
+from flask import Flask
+from flask_celeriac import Celeriac
+
+app = Flask("shop", instance_path=os.path.abspath("instance"))
+celeriac = Celeriac(app)
+celery = app.extensions["celery"]
+
+
+@celeriac.task(name="shop.number")
+def number(value):
+    return value
+"""
+
+
+def test_a_new_process_of_the_pool_ends_no_connection_to_rabbitmq(
+    start: Callable[..., Worker], run: Callable[..., str]
+) -> None:
+    """The main process sends tasks on, too: such as those that it does not know."""
+    with environ_of("rabbitmq+postgresql") as environ:
+        worker = start(REPLACED, "-c", "1", "--max-tasks-per-child", "1", "-l", "INFO", **environ)
+        worker.wait_for("ready.")
+        script = """
+            import time
+            import shop
+            with shop.app.app_context():
+                shop.celery.send_task("shop.unknown")
+                for number in range(8):  # with a look at the other one in between
+                    time.sleep(0.5)
+                    assert shop.number.delay(number).get(timeout=60) == number
+        """
+        run(script, **environ)
+        assert worker.output.count("is not known to this worker") > 2
+        worker.stop()
+        assert "cannot be given back yet" not in worker.output
+        assert "Connection reset" not in worker.output

@@ -1,12 +1,14 @@
-"""Keep the processes of a prefork worker from sharing database connections."""
+"""Keep the processes of a prefork worker from sharing connections to databases and brokers."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING, Any, cast
 
 from celery import signals
 from celery.app import default_app
+from kombu import pools
 
 from .. import celery_app
 from ..broker import orphans
@@ -27,10 +29,33 @@ def install() -> None:
     On every broker such a process ends with its worker, whose tasks others run again then.
     """
     orphans.end_with_parent()
+    signals.worker_before_create_process.connect(before_fork, dispatch_uid=__name__)
     signals.worker_process_init.connect(on_process_init, dispatch_uid=__name__)
     signals.worker_process_shutdown.connect(on_process_shutdown, dispatch_uid=__name__)
     signals.beat_init.connect(patient.on_beat_init, dispatch_uid=patient.__name__)
     signals.beat_init.connect(entries.on_beat_init, dispatch_uid=entries.__name__)
+
+
+def before_fork(**_: Any) -> None:
+    """Let go of the idle connections to RabbitMQ that this process sends on.
+
+    kombu closes what a new process inherits of them, and py-amqp does so by ``shutdown(2)``, which
+    ends the parent's conversation, too: what that sends next would fail. It connects anew instead.
+    """
+    for pool in list(pools.connections.values()):
+        if pool.limit:
+            _let_go(pool)
+
+
+def _let_go(pool: Any) -> None:
+    idle = []
+    with contextlib.suppress(pool.LimitExceeded):
+        while True:
+            idle.append(pool.acquire())
+    for connection in idle:
+        if connection.transport.driver_type == "amqp" and connection.connected:
+            connection.collect()
+        connection.release()
 
 
 def on_process_init(**_: Any) -> None:

@@ -40,6 +40,15 @@ def test_topic_exchange(connect: Connect, pattern: str, expected: list[str]) -> 
     assert receiver.quiet()
 
 
+def test_a_topic_exchange_is_one_where_only_others_declared_it(connect: Connect) -> None:
+    receiver = Receiver(connect(), Queue("some", Exchange("events", type="topic"), "*.created"))
+    producer = Producer(connect().channel(), auto_declare=False)
+    for key in ("order.created", "order.item.added", "user.created"):
+        producer.publish(key, exchange="events", routing_key=key)
+    assert receiver.drain(2).bodies == ["order.created", "user.created"]
+    assert receiver.quiet()
+
+
 def test_a_producer_of_another_process_reaches_a_bound_queue(url: str, connect: Connect) -> None:
     exchange = Exchange("news", type="fanout")
     producer = Producer(connect().channel(), exchange)

@@ -113,6 +113,12 @@ class Topology(virtual.Channel):  # type: ignore[misc]
         with self.store.file.connection() as db:
             return queries.bindings(db, exchange)
 
+    def typeof(self, exchange: str, default: str = "direct") -> Any:
+        """What kind of exchange it is: a topic exchange that others declared has patterns."""
+        if exchange not in self.state.exchanges and any(row[1] for row in self.get_table(exchange)):
+            default = "topic"
+        return super().typeof(exchange, default)
+
     def queue_delete(
         self, queue: str, if_unused: bool = False, if_empty: bool = False, **_: Any
     ) -> None:

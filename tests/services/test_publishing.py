@@ -88,6 +88,13 @@ def test_a_message_is_as_celery_makes_it(
         assert (type(quick), quick.ignored, quick.parent) == (type(slow), slow.ignored, None)
 
 
+def test_an_id_may_be_given_as_a_uuid(shop: Shop) -> None:
+    given = uuid.uuid4()
+    sent = shop.add.apply_async(task_id=given)
+    assert sent.id == str(given)
+    assert [row["id"] for row in shop.take()] == [str(given)]
+
+
 def test_nothing_given_is_nothing_passed(shop: Shop) -> None:
     shop.add.apply_async()
     shop.add.apply_async(None, None)

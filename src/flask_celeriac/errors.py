@@ -99,7 +99,8 @@ class RecordsDisabledError(CeleriacError):
 
 
 class UnknownTaskError(CeleriacError, LookupError):
-    """There is no task of this id: it was never sent, or its record has been pruned.
+    """There is no task of this id: it was never sent or was discarded, or its record has been
+    pruned.
 
     .. versionadded:: 0.1
     """

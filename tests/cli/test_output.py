@@ -60,3 +60,11 @@ def test_colour_is_for_terminals_without_no_color(
     assert wants_color(tty)
     monkeypatch.setenv("NO_COLOR", "1")
     assert not wants_color(tty)
+
+
+def test_where_there_is_no_colour_nobody_brings_any() -> None:
+    for color in (True, False):
+        stream = io.BytesIO()
+        Output(["web"], stream, color=color).line("web", b"\x1b[35m\x1b[1mPOST / 202\x1b[0m \xff")
+        assert (b"\x1b" in stream.getvalue()) is color
+    assert stream.getvalue() == b"web | POST / 202 \xff\n"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Sequence
 from typing import IO, BinaryIO
 
 import click
 
+#: How a terminal is told of colours (ECMA-48, SGR), as Flask's server does for its requests.
+_COLORED = re.compile(rb"\x1b\[[\d;]*m")
 COLORS = ("cyan", "green", "yellow", "magenta", "blue", "bright_red")
 
 
@@ -22,7 +25,7 @@ class Output:
 
     :param names: the processes, in the order of their colours; the longest sets the width.
     :param stream: where to, in bytes: what a process wrote is passed on as it is.
-    :param color: whether names are coloured.
+    :param color: whether names are coloured; else the colours of others are taken out, too.
     """
 
     def __init__(self, names: Sequence[str], stream: BinaryIO, *, color: bool) -> None:
@@ -47,6 +50,8 @@ class Output:
 
     def line(self, name: str, line: bytes) -> None:
         """Write one line of a process, without its newline."""
+        if not self._color:
+            line = _COLORED.sub(b"", line)
         with self._lock:
             try:
                 self._stream.write(self._prefixes[name] + line + b"\n")

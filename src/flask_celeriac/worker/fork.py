@@ -43,7 +43,7 @@ def before_fork(**_: Any) -> None:
     ends the parent's conversation, too: what that sends next would fail. It connects anew instead.
     """
     for pool in list(pools.connections.values()):
-        if pool.limit:
+        if pool.limit and pool.connection.transport.driver_type == "amqp":
             _let_go(pool)
 
 
@@ -53,7 +53,7 @@ def _let_go(pool: Any) -> None:
         while True:
             idle.append(pool.acquire())
     for connection in idle:
-        if connection.transport.driver_type == "amqp" and connection.connected:
+        if connection.connected:
             connection.collect()
         connection.release()
 

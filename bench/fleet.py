@@ -31,3 +31,4 @@ class Fleet:
 
 PREFORK = Fleet("prefork -c 2", 1, ("-P", "prefork", "-c", "2"))
 TWO_SOLO = Fleet("two solo workers", 2, ("-P", "solo"))
+ONE_SOLO = Fleet("one solo worker", 1, ("-P", "solo"))

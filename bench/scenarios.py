@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .fleet import PREFORK, TWO_SOLO, Fleet
+from .fleet import ONE_SOLO, PREFORK, TWO_SOLO, Fleet
 from .plan import Plan
 from .systems import (
     EMBEDDED,
@@ -54,6 +54,7 @@ class Scenario:
 FIRST = Scenario("prefork", (EMBEDDED, EMBEDDED_RESULTS, REDIS, SQLA), PREFORK, then_rests=True)
 FSYNCED = Scenario("fsynced", (EMBEDDED_FULL, REDIS_FSYNCED), None)
 SOLO = Scenario("solo", (EMBEDDED, EMBEDDED_RESULTS, REDIS), TWO_SOLO, in_bulk=True)
+RESTING = Scenario("one solo", (EMBEDDED, REDIS), ONE_SOLO, then_rests=True)
 BESIDE_LATER = Scenario("beside eta", (EMBEDDED,), TWO_SOLO, in_bulk=True, beside_later=True)
 PREFORK_IGNORED = Scenario("prefork, ignored", (REDIS,), PREFORK, "add_unrecorded")
 SOLO_IGNORED = Scenario(
@@ -65,4 +66,4 @@ SOLO_IGNORED = Scenario(
 )
 LONG = Scenario("long queue", (EMBEDDED,), TWO_SOLO, in_bulk=True, is_long=True)
 
-ALL = (FIRST, FSYNCED, SOLO, BESIDE_LATER, PREFORK_IGNORED, SOLO_IGNORED, LONG)
+ALL = (FIRST, FSYNCED, SOLO, RESTING, BESIDE_LATER, PREFORK_IGNORED, SOLO_IGNORED, LONG)

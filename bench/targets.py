@@ -12,6 +12,7 @@ from .scenarios import (
     FSYNCED,
     LONG,
     PREFORK_IGNORED,
+    RESTING,
     SOLO,
     SOLO_IGNORED,
     Scenario,
@@ -85,16 +86,10 @@ def targets(plan: Plan) -> list[Target]:
         Target("drain, results ignored, two solo workers", ignored, stock_ignored, 12),
         Target("the same; Redis with two solo workers", ignored, stock_solo_ignored, None),
         Target("the same; Redis with results", ignored, stock_drain, None),
-        _rested("round trip, median", "median_ms", 0.4),
-        _rested("round trip, 99th percentile", "p99_ms", 0.6),
-        Target(
-            "idle worker",
-            Cell(FIRST, EMBEDDED, "idle_percent"),
-            None,
-            0.3,
-            at_least=False,
-            unit=" % of a core",
-        ),
+        *_round_trip("median", "median_ms", 0.4),
+        *_round_trip("99th percentile", "p99_ms", 0.6),
+        _idle("prefork -c 2", FIRST),
+        _idle("solo", RESTING),
         _own(f"{long}: drain rate, last fifth / first", "evenness", 0.9, "x", at_most=False),
         _own(f"{long}: workers' memory, end / first fifth", "growth", 1.1, "x", at_most=True),
         Target(
@@ -116,9 +111,22 @@ def _recorded(title: str, scenario: Scenario, key: str, limit: float | None = RE
     return Target(f"recording: {title}", ours, theirs, limit)
 
 
-def _rested(title: str, key: str, limit: float) -> Target:
-    """Of a worker that has nothing else to do."""
-    return Target(title, Cell(FIRST, EMBEDDED, key), Cell(FIRST, REDIS, key), limit, at_least=False)
+def _round_trip(title: str, key: str, limit: float) -> list[Target]:
+    """Of workers that have nothing else to do."""
+    stock, stock_solo = Cell(FIRST, REDIS, key), Cell(RESTING, REDIS, key)
+    solo, prefork = Cell(RESTING, EMBEDDED, key), Cell(FIRST, EMBEDDED, key)
+    same = "the same; Redis with one solo worker"
+    return [
+        Target(f"round trip, one solo worker, {title}", solo, stock, limit, at_least=False),
+        Target(same, solo, stock_solo, None, at_least=False),
+        Target(f"round trip, prefork -c 2, {title}", prefork, stock, limit, at_least=False),
+    ]
+
+
+def _idle(title: str, scenario: Scenario) -> Target:
+    """Of a worker that has run tasks, and has no more."""
+    ours = Cell(scenario, EMBEDDED, "idle_percent")
+    return Target(f"idle worker, {title}", ours, None, 0.3, at_least=False, unit=" % of a core")
 
 
 def _own(title: str, key: str, limit: float, unit: str, *, at_most: bool) -> Target:

@@ -41,9 +41,9 @@ def test_a_rate_reaches_its_target_from_there_upwards_and_a_time_up_to_there() -
     found = verdicts(rows((scenarios.FIRST, EMBEDDED, ours), (scenarios.FIRST, REDIS, theirs)))
     assert found["drain, prefork -c 2"] == "yes"
     assert found["`delay()`, normal"] == "NO"
-    assert found["round trip, median"] == "yes"
-    assert found["round trip, 99th percentile"] == "NO"
-    assert found["idle worker"] == "not measured"
+    assert found["round trip, prefork -c 2, median"] == "yes"
+    assert found["round trip, prefork -c 2, 99th percentile"] == "NO"
+    assert found["idle worker, solo"] == "not measured"
     assert found["drain, two solo workers"] == "not measured"
 
 

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from .sqlite import File
 
 #: Pages (of 4 KiB) in the log at which a process with a :class:`Checkpointer` empties it.
-DUE = 1000
+DUE = 3000
 #: Pages at which whoever commits empties it too, because commits come faster than the thread.
-OVERDUE = 4000
+OVERDUE = 6000
 #: Pages at which the log is begun anew by force, with the next writers waiting for it: where many
 #: processes write, it is never empty by chance.
-TOO_LONG = 8000
+TOO_LONG = 12000
 #: About one commit in so many tries that; a prime, as commits are often of one length.
 EVERY = 127
 #: Seconds between two attempts of the thread.

@@ -26,7 +26,7 @@ from .sqlite_errors import explain, explain_system
 #: Seconds a connection waits for another process's transaction before it gives up.
 BUSY_TIMEOUT = 10.0
 #: Bytes the write-ahead log is cut to when it is started anew.
-WAL_LIMIT = 16 * 1024 * 1024
+WAL_LIMIT = 32 * 1024 * 1024
 #: What SQLite's ``application_id`` says in our files ("Clry").
 APPLICATION = 0x436C7279
 

@@ -12,6 +12,7 @@ from datetime import datetime, timezone
 from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
 
+import psutil
 import pytest
 from celery import Celery, group
 from celery.concurrency import solo
@@ -67,6 +68,17 @@ def test_every_pool_runs_tasks(app: Celery, url: str, log: Path, pool: str) -> N
         results = [add.delay(number, number) for number in range(50)]
         assert [result.get(timeout=30) for result in results] == [2 * n for n in range(50)]
         assert group(add.s(n, 1) for n in range(5))().get(timeout=30) == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_a_worker_rests_when_nothing_is_left_to_do(
+    app: Celery, url: str, log: Path, pool: str
+) -> None:
+    with worker(url, "-P", pool, "-c", "1", log=log) as running:
+        assert [app.tasks["add"].delay(1, 2).get(timeout=30) for _ in range(3)] == [3, 3, 3]
+        main = psutil.Process(running.pid)
+        # Percent of a core; one that polls without waiting has what the machine can give.
+        wait_for(lambda: main.cpu_percent(interval=0.5) < 10, "at rest")
 
 
 def test_two_workers_share_a_queue(app: Celery, url: str, tmp_path: Path) -> None:
@@ -171,7 +183,8 @@ def test_a_worker_leaves_nothing_of_its_own_in_the_file(
         ]
     assert queues == [("celery",)]
     assert others == [0, 0, 0]
-    assert [f for f in Path(path + ".run").rglob("*") if not f.is_dir()] == []
+    left = [file for name in ("bells", "locks") for file in Path(path + ".run", name).iterdir()]
+    assert left == []
 
 
 @pytest.mark.parametrize("pool", POOLS)

@@ -89,7 +89,7 @@ class Claims:
         self._in_loop = False
         self._begun: Sequence[int] = (0,)
         #: Whether what was delivered last was run there and then, as a solo worker does.
-        self._inline = False
+        self.inline = False
 
     def join(self) -> membership.Member:
         """This process as one that claims messages."""
@@ -174,10 +174,6 @@ class Claims:
         if self.wants_more():
             return True
         return bool(self._acked or self._released) and not self._may_wait()
-
-    def has_more(self) -> bool:
-        """Whether the event loop should come back at once."""
-        return self._inline or self.has_work()
 
     def wants_more(self) -> bool:
         """Whether the next turn claims."""
@@ -270,10 +266,10 @@ class Claims:
     def _deliver(self, held: deque[Held], *, no_ack: bool) -> int:
         delivered = 0
         begun = self._begun[0]
-        self._inline = False
+        self.inline = False
         try:
             # A task that was run inline has ended, although Celery acknowledges it a little later.
-            while held and (no_ack or self._inline or self._has_room()):
+            while held and (no_ack or self.inline or self._has_room()):
                 try:
                     queue, row, token = held.popleft()
                 except IndexError:  # the guard gave them back
@@ -288,7 +284,7 @@ class Claims:
                 self._channel.connection._deliver(message, queue)
                 delivered += 1
                 before, begun = begun, self._begun[0]
-                self._inline = begun != before
+                self.inline = begun != before
         except BaseException:  # a callback raised: what it did not see is for others
             with contextlib.suppress(StorageError):  # then it is still held here
                 self.give_back()

@@ -183,7 +183,7 @@ class Transport(virtual.Transport):  # type: ignore[misc]
         """In every round of the event loop, for what no timer was set for."""
         if self._broken is not None:
             raise self._broken
-        if any(channel.claims.has_more() for channel in self.channels) and self._turn():
+        if any(channel.claims.has_work() for channel in self.channels) and self._turn():
             self._ring_own_bell()
 
     def _turn(self) -> int:
@@ -197,7 +197,9 @@ class Transport(virtual.Transport):  # type: ignore[misc]
             delivered += sum(channel.claims.turn() for channel in channels)
             if self._rung:
                 self._set_alarm()
-            more = any(channel.claims.has_more() for channel in self.channels)
+            more = any(channel.claims.has_work() for channel in self.channels)
+            # What was run there and then is acknowledged in the next round.
+            more = more or (delivered > 0 and any(each.claims.inline for each in self.channels))
         except StorageError as error:
             # Restarting the consumer would forget which tasks run; the acks are kept.
             self._complain(error)

@@ -36,7 +36,8 @@ class Guard:
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="celeriac-guard", daemon=True)
             self._thread.start()
-        self._watching.set()
+        if not self._watching.is_set():  # to set it takes two locks
+            self._watching.set()
 
     def stop(self) -> None:
         """Have the thread end."""

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import atexit
 import functools
+import hashlib
 import math
 import os
+import re
 import select
 import socket
 import sys
 import time
+import weakref
 from collections.abc import Collection
 
 from .directories import make_private
@@ -25,8 +28,11 @@ PATH_LIMIT = 100
 #: A directory changed less than this before it was listed may have changed again within the
 #: same tick of the file system's clock, so that listing is not kept.
 RACY_NS = 50_000_000
+#: So many names are looked for one by one, not by listing the directory.
+FEW = 2
 #: What comes through the socket.
 _RING, _NUDGE = b"\0", b"\1"
+_PLAIN = re.compile(r"[\w-]{1,64}")
 
 
 class Bell:
@@ -52,6 +58,8 @@ class Bell:
             self._socket.close()
             raise
         os.chmod(self.path, 0o600)
+        #: Also called when it is collected, and at the end of the process.
+        self._end = weakref.finalize(self, _end, self._socket, self.path, self._pid)
 
     def fileno(self) -> int:
         """The descriptor to watch for reading."""
@@ -95,11 +103,14 @@ class Bell:
             self.clear()
         return rung
 
+    @property
+    def is_inherited(self) -> bool:
+        """Whether it is that of the process this one was forked from."""
+        return os.getpid() != self._pid
+
     def close(self) -> None:
-        """Stop listening. In a forked child, leave the parent's name alone."""
-        self._socket.close()
-        if os.getpid() == self._pid:
-            _unlink(self.path)
+        """Stop listening."""
+        self._end()
 
 
 class Ringer:
@@ -120,7 +131,7 @@ class Ringer:
 
     def ring_those(self, names: Collection[str]) -> None:
         """Ring these bells, as far as they are there: most are not, and looking is cheap."""
-        if len(names) == 1:
+        if len(names) <= FEW:
             there = [name for name in names if os.access(f"{self.directory}/{name}", os.F_OK)]
         else:
             there = list(set(names).intersection(self._bells()))
@@ -139,6 +150,23 @@ class Ringer:
         except OSError:  # gone, or so full of rings that one more says nothing
             pass
 
+    def sweep(self) -> None:
+        """Take away the bells of processes that died: nobody rings those of tasks that have ended.
+
+        Nobody who listens is woken.
+        """
+        for name in self._bells():
+            try:
+                with (
+                    _Reachable(self.directory, name) as path,
+                    socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as caller,
+                ):
+                    caller.connect(path)
+            except ConnectionRefusedError:
+                _unlink(os.path.join(self.directory, name))
+            except OSError:  # gone meanwhile
+                pass
+
     def _bells(self) -> list[str]:
         try:
             changed = os.stat(self.directory).st_mtime_ns
@@ -149,6 +177,11 @@ class Ringer:
         except OSError:  # not there, or too many open files: what was put is put all the same
             return []
         return self._names
+
+
+def bell_name(text: str) -> str:
+    """A file name for any text: a task's id may be whatever a user chooses."""
+    return text if _PLAIN.fullmatch(text) else hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 @functools.cache
@@ -181,6 +214,12 @@ class _Reachable:
     def __exit__(self, *_: object) -> None:
         if self._descriptor != -1:
             os.close(self._descriptor)
+
+
+def _end(listening: socket.socket, path: str, pid: int) -> None:
+    listening.close()
+    if os.getpid() == pid:  # in a forked child, it is the parent's name
+        _unlink(path)
 
 
 def _unlink(path: str) -> None:

@@ -9,7 +9,7 @@ refused here are refused again Celery's way, which knows how to complain.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .celery_app import FlaskCelery
     from .on_commit import OnCommit
     from .outbox.message import Packed
+    from .records.reply_bell import ReplyBell
     from .task import Task
 
 #: Calls that :func:`send_many` puts in one transaction.
@@ -51,6 +52,7 @@ class Plan:
     :param template: None when they have to go Celery's way
     :param harmless: bytes of a body that break no limit of ``CELERIAC_MAX_MESSAGE_*``
     :param shows_arguments: whether the headers show values
+    :param note: is told a task's id before it is sent
     """
 
     store: Store | None
@@ -59,6 +61,7 @@ class Plan:
     harmless: int
     shows_arguments: bool
     ignore_result: bool
+    note: Callable[[str], object] | None
     settings: dict[str, Any]
     sources: int
     process: int
@@ -116,6 +119,8 @@ def send(task: Task[..., Any], args: Any, kwargs: Any) -> AsyncResult[Any] | Non
         row = plan.row(task, _checked(task, args, kwargs), task_id, here)
     except (EncodeError, TypeError):
         return None
+    if plan.note is not None:
+        plan.note(task_id)
     sending.store_soon(cast("FlaskCelery", task.app), plan.store.put, row)
     return _result(task, task_id, plan)
 
@@ -251,6 +256,7 @@ def _plan_of(task: Task[..., Any], learned: Any, store: Store | None) -> Plan:
     """What was learned of a call that has just been published."""
     conf: Any = task.app.conf
     policy = cast("FlaskCelery", task.app).policy
+    bell = None if task.ignore_result else _reply_bell(task)
     return Plan(
         store=store,
         template=learned,
@@ -258,6 +264,7 @@ def _plan_of(task: Task[..., Any], learned: Any, store: Store | None) -> Plan:
         harmless=policy.harmless,
         shows_arguments=policy.show_arguments,
         ignore_result=task.ignore_result,
+        note=None if bell is None else bell.note,
         settings=dict(conf.changes),
         sources=len(conf.maps),
         process=os.getpid(),
@@ -298,8 +305,18 @@ def _may_be_learned(task: Task[..., Any]) -> bool:
         and all(isinstance(route, MapRoute) for route in app.amqp.routes)
         and kind.shadow_name is celery.Task.shadow_name
         and kind._dump_pydantic_arguments is None
-        and (task.ignore_result or type(task.backend).on_task_call is Backend.on_task_call)
+        and (
+            task.ignore_result
+            or _reply_bell(task) is not None
+            or type(task.backend).on_task_call is Backend.on_task_call
+        )
     )
+
+
+def _reply_bell(task: Task[..., Any]) -> ReplyBell | None:
+    """What Celery tells of each call, where that is all that the result backend wants to know."""
+    found: ReplyBell | None = getattr(task.backend, "reply_bell", None)
+    return found
 
 
 def _checked(task: Task[..., Any], args: Any, kwargs: Any) -> tuple[Any, Any]:

@@ -132,6 +132,91 @@ def test_a_wait_says_nothing_of_a_broker_it_does_not_know(
     assert caplog.records == []
 
 
+@pytest.fixture
+def rung_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody looks for a result who was not rung for it, by the bell that they wait for first."""
+    monkeypatch.setattr(waiting, "BRIEF", 60.0)
+    monkeypatch.setattr(waiting, "FALLBACK", 60.0)
+
+
+@pytest.mark.usefixtures("rung_alone")
+@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
+def test_a_thread_that_waits_often_keeps_its_bell(
+    app: Celery, url: str, log: Path, tmp_path: Path, pool: str
+) -> None:
+    add, fail = app.tasks["add"], app.tasks["fail"]
+    waiters = tmp_path / "celeriac.db.run" / "waiters"
+    with worker(url, "-P", pool, "-c", "2", log=log):
+        assert [add.delay(n, 1).get(timeout=40) for n in range(10)] == list(range(1, 11))
+        [kept] = waiters.iterdir()
+        # Of a failure the worker says more, and of what had links or retries.
+        for _ in range(3):
+            with pytest.raises(ValueError, match="no paper"):
+                fail.delay("no paper").get(timeout=40)
+        linked = [add.apply_async((n, 1), link=add.s(1)).get(timeout=40) for n in range(3)]
+        assert linked == [1, 2, 3]
+        assert list(waiters.iterdir()) == [kept]
+
+
+def test_what_one_wait_heard_is_not_lost_to_the_next(app: Celery, url: str, log: Path) -> None:
+    add = app.tasks["add"]
+    with worker(url, "-P", "solo", log=log):
+        for _ in range(3):
+            add.delay(0, 0).get(timeout=30)
+        first, second = add.delay(1, 1), add.delay(2, 2)
+        wait_for(lambda: second.state == "SUCCESS", "both have rung")
+        assert first.get(timeout=30) == 2
+        assert second.get(timeout=30) == 4
+
+
+def test_the_end_of_a_task_that_nobody_rings_for_is_seen(app: Celery) -> None:
+    """As where its record is written by somebody who has no request."""
+    add = app.tasks["add"]
+    for number in range(4):
+        result = add.delay(number, 1)
+        thread = threading.Timer(0.1, app.backend.store_result, (result.id, number, "SUCCESS"))
+        thread.start()
+        assert result.get(timeout=20) == number
+        thread.join()
+
+
+def test_the_bell_of_a_thread_goes_with_it(
+    app: Celery, url: str, log: Path, tmp_path: Path
+) -> None:
+    add, found = app.tasks["add"], list[int]()
+    waiters = tmp_path / "celeriac.db.run" / "waiters"
+
+    def call() -> None:
+        found.extend(add.delay(n, n).get(timeout=30) for n in range(3))
+        found.append(len(list(waiters.iterdir())))
+
+    with worker(url, "-P", "solo", log=log):
+        thread = threading.Thread(target=call)
+        thread.start()
+        thread.join()
+        assert found == [0, 2, 4, 1]
+        assert list(waiters.iterdir()) == []
+
+
+def test_a_forked_process_waits_without_its_parents_bell(
+    app: Celery, url: str, log: Path, tmp_path: Path
+) -> None:
+    add = app.tasks["add"]
+    with worker(url, "-P", "solo", log=log):
+        assert [add.delay(n, n).get(timeout=30) for n in range(3)] == [0, 2, 4]
+        [kept] = (tmp_path / "celeriac.db.run" / "waiters").iterdir()
+        child = os.fork()
+        if child == 0:
+            try:
+                right = [add.delay(n, n).get(timeout=30) for n in range(5)] == [0, 2, 4, 6, 8]
+                os._exit(0 if right and kept.exists() else 1)
+            except BaseException:  # noqa: BLE001 - else two processes would run the tests
+                os._exit(2)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert [add.delay(n, n).get(timeout=30) for n in range(3)] == [0, 2, 4]
+        assert kept.exists()
+
+
 def test_a_wait_in_a_process_with_many_open_files(app: Celery) -> None:
     """Descriptors above 1024 are beyond select(2)."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

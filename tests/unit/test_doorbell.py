@@ -23,9 +23,10 @@ def ring(directory: str, pipe: Pipe) -> None:
 
 
 def listen(directory: str, pipe: Pipe) -> None:
-    Bell(directory, "theirs")
+    bell = Bell(directory, "theirs")
     pipe.send("listening")
     pipe.recv()
+    bell.close()
 
 
 @pytest.fixture
@@ -113,6 +114,34 @@ def test_a_dead_processs_bell_is_removed(directory: str) -> None:
         other.kill()
         Ringer(directory).ring_all()
     assert os.listdir(directory) == []
+
+
+def test_sweeping_takes_dead_bells_away_and_wakes_nobody(directory: str) -> None:
+    bell = Bell(directory, "mine")
+    with Other(listen, directory) as other:
+        assert other.receive() == "listening"
+        other.kill()
+        assert sorted(os.listdir(directory)) == ["mine", "theirs"]
+        Ringer(directory).sweep()
+    assert os.listdir(directory) == ["mine"]
+    assert not bell.wait(0)
+    bell.close()
+    Ringer(directory + "/nowhere").sweep()  # which is no error
+
+
+def test_a_bell_that_nobody_has_any_more_is_gone(directory: str) -> None:
+    bell = Bell(directory, "mine")
+    del bell
+    assert os.listdir(directory) == []
+
+
+def test_closing_twice_leaves_the_next_of_that_name_alone(directory: str) -> None:
+    bell = Bell(directory, "mine")
+    bell.close()
+    other = Bell(directory, "mine")
+    bell.close()
+    assert os.listdir(directory) == ["mine"]
+    other.close()
 
 
 def test_nobody_to_ring_is_no_error(directory: str) -> None:

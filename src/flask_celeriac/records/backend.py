@@ -15,15 +15,16 @@ from kombu.utils.json import loads
 
 from .. import capturing, sqlite
 from ..backlog import backlog_at
-from ..doorbell import Ringer
+from ..doorbell import Ringer, bell_name
 from ..errors import RecordsUnavailableError, StorageError, StorageUnavailableError
 from . import chords, description, queries
 from .chords import Chords
 from .ends import Ends, Successes
 from .fence import Fence
 from .recording import Recording
+from .reply_bell import ReplyBell
 from .unreadable import UnreadableError
-from .waiting import Waiting, bell_name
+from .waiting import Waiting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,6 +62,7 @@ class Backend(Recording, Waiting, BaseBackend):  # type: ignore[misc]
         self._fence = Fence(app, self._file)
         self._ends, self._successes = Ends(self, self._fence), Successes(self, self._fence)
         self._ringer = Ringer(self._file.beside("waiters")) if self._file else None
+        self.reply_bell = ReplyBell(app, self._ringer.directory) if self._ringer else None
         self._backlog = backlog_at(self._file.path) if self._file else None
 
     @property
@@ -79,10 +81,13 @@ class Backend(Recording, Waiting, BaseBackend):  # type: ignore[misc]
 
     # Finding
 
-    def ring(self, *task_ids: str) -> None:
-        """Wake whoever waits for tasks."""
+    def ring(self, *names: str | None) -> None:
+        """Wake whoever waits for tasks.
+
+        :param names: of the tasks, and where they are replied to, as far as that is known
+        """
         if self._ringer is not None:
-            self._ringer.ring_those([bell_name(task_id) for task_id in task_ids])
+            self._ringer.ring_those({bell_name(name) for name in names if name})
 
     def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:
         with self._readable():

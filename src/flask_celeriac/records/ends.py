@@ -27,11 +27,25 @@ class Ended(NamedTuple):
     """A success that is to be written.
 
     :param awaited: whether anybody may wait for its result
+    :param reply_to: where its sender may do so
     """
 
     task_id: str
     row: Success
     awaited: bool
+    reply_to: str | None
+
+
+class State(NamedTuple):
+    """A state of a task that is to be written.
+
+    :param values: the columns of its record
+    :param reply_to: where its sender may wait
+    """
+
+    values: dict[str, Any]
+    claim: Claim
+    reply_to: str | None
 
 
 class Successes:
@@ -78,7 +92,7 @@ class Successes:
             time.time(),
             self._backend.longest_arguments,
         )
-        return Ended(task_id, row, wanted)
+        return Ended(task_id, row, wanted, said.get("reply_to"))
 
     def write(self, db: apsw.Connection, ended: Sequence[Ended]) -> None:
         """Write these, each if its claim is held."""
@@ -88,9 +102,9 @@ class Successes:
 
     def written(self, ended: Sequence[Ended]) -> None:
         """Wake whoever waits for these."""
-        awaited = [one.task_id for one in ended if one.awaited]
+        awaited = [one for one in ended if one.awaited]
         if awaited:
-            self._backend.ring(*awaited)
+            self._backend.ring(*[name for one in awaited for name in (one.task_id, one.reply_to)])
 
 
 class Ends:
@@ -109,11 +123,12 @@ class Ends:
         if not write_queries.write_embedded(db, values, claim, longest) and claim is not None:
             self._fence.holds(db, claim, values["task_id"])  # says so where it is not
 
-    def write(self, db: apsw.Connection, items: Sequence[tuple[dict[str, Any], Claim]]) -> None:
+    def write(self, db: apsw.Connection, ended: Sequence[State]) -> None:
         """Write these, each if its claim is held."""
-        for values, claim in items:
-            self.store(db, values, claim)
+        for one in ended:
+            self.store(db, one.values, one.claim)
 
-    def written(self, items: Sequence[tuple[dict[str, Any], Claim]]) -> None:
+    def written(self, ended: Sequence[State]) -> None:
         """Wake whoever waits for these."""
-        self._backend.ring(*[values["task_id"] for values, _ in items])
+        names = ((one.values["task_id"], one.reply_to) for one in ended)
+        self._backend.ring(*[name for both in names for name in both])

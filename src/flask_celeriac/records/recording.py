@@ -16,7 +16,7 @@ from .. import states as record_states
 from ..config_mask import mask
 from ..errors import StorageError
 from . import description, gate_queries, queries, task_queries, write_queries
-from .ends import Ended, Ends, Successes
+from .ends import Ended, Ends, State, Successes
 from .fence import Claim
 from .task_record import Attempt
 
@@ -85,7 +85,9 @@ class Recording(BaseBackend):  # type: ignore[misc]
         # A chord learns of a member without a stored result by itself, afterwards.
         part = self._chords.part(request, state, values["result"]) if wanted else None
         attempt = _repeated(values)
-        claim = self._fence.claim_of(request) if _is_of(request, task_id) else None
+        own = _is_of(request, task_id)
+        claim = self._fence.claim_of(request) if own else None
+        reply_to = request.reply_to if own else None
         if claim is None and self._keeps_all(request):
             self._find_arguments(values, request)
         if self._file is None or part is not None or attempt is not None:
@@ -98,12 +100,14 @@ class Recording(BaseBackend):  # type: ignore[misc]
                     self._chords.note(connection, part, request.chord)
         else:
             _ = self.engine  # which makes the tables
-            if state == states.SUCCESS and self._left_to_ack(claim, self._ends, (values, claim)):
-                return
+            if state == states.SUCCESS and claim is not None:
+                ended = State(values, claim, reply_to)
+                if self._left_to_ack(claim, self._ends, ended):
+                    return
             with self._file.connection() as db:
                 self._ends.store(db, values, claim)
         if state in states.READY_STATES:
-            self.ring(task_id)
+            self.ring(task_id, reply_to)
 
     def _write_own(
         self, connection: Any, values: dict[str, Any], request: Any, claim: Claim | None

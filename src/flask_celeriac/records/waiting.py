@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import re
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -12,20 +10,21 @@ from celery import exceptions, states
 
 from .. import liveness
 from ..broker import queries as broker_queries
-from ..doorbell import AVAILABLE, Bell, Ringer
+from ..doorbell import AVAILABLE, Bell, Ringer, bell_name
 from ..errors import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from ..sqlite import File
+    from .reply_bell import ReplyBell
 
 #: Seconds without a result after which a wait asks whether anybody consumes the task's queue.
 PATIENCE = 3.0
 #: Seconds between looks at the record while its bell is silent, and where there is none.
 FALLBACK, POLLING = 0.5, 0.01
-
-_PLAIN_ID = re.compile(r"[\w-]{1,64}")
+#: Seconds a thread listens for a task it has just sent before it makes a bell for that task.
+BRIEF = 0.02
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +38,7 @@ class Waiting:
     #: The embedded file and the bells of those who wait, where the records are in it.
     _file: File | None
     _ringer: Ringer | None
+    reply_bell: ReplyBell | None
     #: Celery's, from the other half.
     get_task_meta: Any
     _ensure_not_eager: Any
@@ -58,13 +58,13 @@ class Waiting:
         :return: the task's meta, as :meth:`get_task_meta` gives it.
         :raises celery.exceptions.TimeoutError: when it did not end in time.
         """
-        self._ensure_not_eager()
-        bell = self.bell(task_id)
         began = time.monotonic()
+        heard = self._hear(task_id, timeout)
+        bell = None if heard else self.bell(task_id)
         pause, warned = POLLING, False
         try:
             while True:
-                meta: dict[str, Any] = self.get_task_meta(task_id)
+                meta: dict[str, Any] = heard or self.get_task_meta(task_id)
                 if meta["status"] in states.READY_STATES:
                     if on_interval and meta["status"] in states.PROPAGATE_STATES:
                         on_interval()  # raises the error of a task before it, if that was the cause
@@ -86,6 +86,19 @@ class Waiting:
         finally:
             if bell is not None:
                 bell.close()
+
+    def _hear(self, task_id: str, timeout: float | None) -> dict[str, Any] | None:
+        """The meta of a task that this thread has just sent, if it ends in a moment."""
+        bell = self.reply_bell and self.reply_bell.of(task_id)
+        if not bell or not bell.wait(BRIEF if timeout is None else min(BRIEF, timeout)):
+            return None
+        meta: dict[str, Any] = self.get_task_meta(task_id)
+        return meta if meta["status"] in states.READY_STATES else None
+
+    def on_task_call(self, producer: Any, task_id: str) -> None:
+        """Celery is about to send a task."""
+        if self.reply_bell is not None:
+            self.reply_bell.note(task_id)
 
     def get_many(  # noqa: PLR0917 - Celery's signature
         self,
@@ -118,6 +131,11 @@ class Waiting:
                     on_interval()
                 time.sleep(min(interval, FALLBACK / 10))
 
+    def sweep(self) -> None:
+        """Take away what callers of :meth:`wait_for` left behind that were killed."""
+        if self._ringer is not None:
+            self._ringer.sweep()
+
     def bell(self, task_id: str) -> Bell | None:
         """A bell under the task's name, for whoever stores its result to ring."""
         if self._ringer is None or not AVAILABLE:
@@ -145,10 +163,3 @@ class Waiting:
                 queue,
                 queue,
             )
-
-
-def bell_name(task_id: str) -> str:
-    """A file name for any task id a user may choose."""
-    if _PLAIN_ID.fullmatch(task_id):
-        return task_id
-    return hashlib.sha256(task_id.encode()).hexdigest()[:32]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..operations import pruning
 from ..operations.pruning import DAY
+from ..records.waiting import Waiting
 from ..urls import records_url
 from .periodic import Periodic
 
@@ -81,6 +82,8 @@ def prune(app: FlaskCelery, over: threading.Event) -> int:
     except Exception as error:  # noqa: BLE001 - it is tried again in an hour
         logger.warning("Old records cannot be deleted, trying again later: %s", error)
     forget(app)
+    if isinstance(app.backend, Waiting):
+        app.backend.sweep()
     if deleted:
         logger.info("Deleted %d records of tasks that ended long ago", deleted)
     return deleted

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import psutil
+from celery.bin.celery import main
 
 from tests.system.tasks import LEDGER, URL
 
@@ -61,8 +62,8 @@ def _run_worker(module: str, options: tuple[str, ...], log: str, env: dict[str, 
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     os.close(descriptor)
-    app = importlib.import_module(module).app
-    app.worker_main(["worker", "-l", "INFO", *options])
+    sys.argv[1:] = ["-A", module, "worker", "-l", "INFO", *options]
+    sys.exit(main())
 
 
 class Worker:

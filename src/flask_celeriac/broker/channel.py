@@ -156,7 +156,7 @@ class Channel(Topology):
             with self.store.file.transaction() as db:
                 process_queries.remove_consumer(db, member.id, consumer_tag, queue)
         except StorageError:
-            if not self.closed:  # else close() goes on, and leaves in any case
+            if not (self.closed or self._transport.is_broken):  # else it leaves in any case
                 raise
 
     def _get(self, queue: str, timeout: float | None = None) -> dict[str, Any]:
@@ -234,4 +234,8 @@ class Channel(Topology):
             self.closed = True
             return
         super().close()
-        self.claims.close(self.qos.outstanding())
+        try:
+            self.claims.close(self.qos.outstanding())
+        except StorageError:
+            if not self._transport.is_broken:  # else it was said, and ends the worker
+                raise

@@ -18,7 +18,7 @@ from .queries import Claimed, Row
 encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 _decode = json.JSONDecoder().decode
 #: How kombu's JSON marks what plain JSON has no word for.
-_KOMBU_MARK = '"__type__"'
+KOMBU_MARK = '"__type__"'
 
 
 def pack(queue: str, message: dict[str, Any], priority: int, ttl: float | None) -> Row:
@@ -110,7 +110,7 @@ def unpack(row: Claimed, tag: str) -> dict[str, Any]:
 def _parts(text: str, task_id: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
     message = stencil.known(text, task_id)
     if message is None:
-        if _KOMBU_MARK in text:
+        if KOMBU_MARK in text:
             message = _whole(kombu_loads(text))
         else:
             message = _whole(_decode(text))

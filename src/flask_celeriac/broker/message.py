@@ -8,13 +8,13 @@ from typing import Any
 from kombu import serialization
 from kombu.utils import json as kombu_json
 
+from .envelope import KOMBU_MARK
 from .topology import virtual
 
 #: kombu's stubs do not know it.
 registry: Any = serialization.registry  # type: ignore[attr-defined]
 #: kombu's own way to read JSON, which looks at each mapping for what plain JSON has no word for.
 _OF_KOMBU = kombu_json.loads
-_MARK = "__type__"
 _decode = json.JSONDecoder().decode
 
 
@@ -47,6 +47,6 @@ class Message(virtual.Message):  # type: ignore[misc]
             and self.accept is not None  # as in workers; else kombu knows what is disabled
             and "application/json" in self.accept
             and not self.headers.get("compression")
-            and _MARK not in text
+            and KOMBU_MARK not in text
             and registry._decoders.get("application/json") is _OF_KOMBU
         )

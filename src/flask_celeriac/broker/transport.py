@@ -112,6 +112,11 @@ class Transport(virtual.Transport):  # type: ignore[misc]
         """SQLite's version."""
         return sqlite.VERSION
 
+    @property
+    def is_broken(self) -> bool:
+        """Whether its file has an error that no waiting will mend, which was said."""
+        return self._broken is not None
+
     # Waking up
 
     def listen(self) -> None:
@@ -219,7 +224,7 @@ class Transport(virtual.Transport):  # type: ignore[misc]
         """Say what ails the file; only what a tick raises gets out of the event loop."""
         if isinstance(error, StorageUnavailableError):
             logger.error("The broker's file cannot be used, trying again: %s", error)
-        else:
+        elif not self.is_broken:
             logger.error("The broker's file cannot be used, this worker ends: %s", error)
             self._broken = error
             self._ring_own_bell()

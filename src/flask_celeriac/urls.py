@@ -7,12 +7,13 @@ import re
 from collections.abc import Iterable
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from celery.app.backends import BACKEND_ALIASES
 from kombu.transport import TRANSPORT_ALIASES
 
 from .config import Settings
+from .config_sources import Origin
 from .errors import ConfigError
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def check(settings: Settings) -> None:
         scheme, separator, _ = url.partition("://")
         if not separator:  # some may be named without
             continue
+        _check_parts(settings, "result_backend", url)
         found = entry_points(group="celery.result_backends")
         known = {*BACKEND_ALIASES, *(point.name for point in found)}
         _check(settings, "result_backend", scheme, known, "result backend")
@@ -77,8 +79,10 @@ def _urls(value: Any) -> Iterable[str]:
 
 
 def _check_parts(settings: Settings, key: str, url: str) -> None:
-    """What the clients of RabbitMQ and Redis find wrong only when the first task is sent."""
+    """What is found wrong otherwise only when the first task is sent, or never."""
     parts = urlsplit(url)
+    if parts.scheme == "celeriac":
+        _check_file(settings.origins[key], parts)
     if parts.scheme not in ("redis", "rediss", "amqp", "amqps", "pyamqp"):
         return
     try:
@@ -94,6 +98,19 @@ def _check_parts(settings: Settings, key: str, url: str) -> None:
             f"{settings.origins[key]}: after the last / is no database of Redis: they are numbers,"
             ' as in "redis://localhost:6379/0"'
         )
+
+
+def _check_file(origin: Origin, parts: SplitResult) -> None:
+    unknown = parse_qs(parts.query, keep_blank_values=True).keys() - {"allow"}
+    if parts.netloc:
+        fault = "a host stands where only a path may, as the file is on this machine"
+    elif not parts.path.strip("/"):
+        fault = "it names no file"
+    elif unknown:
+        fault = f"it has an option {min(unknown)!r}, and there is none but 'allow'"
+    else:
+        return
+    raise ConfigError(f"{origin}: {fault}: write celeriac:////absolute/path/celeriac.db")
 
 
 def _check(settings: Settings, key: str, scheme: str, known: Iterable[str], what: str) -> None:

@@ -226,7 +226,7 @@ class LimitMachine(RuleBasedStateMachine):
             embedded.forget_slots(db, self.now - 3600, 100)
         with self.engine.begin() as connection:
             recorded.forget_keys(connection, self.now, 100)
-            recorded.forget_rates(connection, self.now)
+            recorded.forget_rates(connection, self.now, 100)
             recorded.forget_slots(connection, self.now - 3600, 100)
 
     @invariant()

@@ -7,6 +7,7 @@ import logging
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import timedelta
@@ -17,9 +18,14 @@ import pytest
 from celery import chain, group
 from celery.beat import Scheduler
 from flask import Flask
+from sqlalchemy import insert, select
 
-from flask_celeriac import Celeriac, ConfigError, Unique, operations, uniqueness
+from flask_celeriac import Celeriac, ConfigError, Unique, operations, tables, uniqueness
+from flask_celeriac.database import engine_for
+from flask_celeriac.ledgers import FORGET
 from flask_celeriac.task import Task
+from flask_celeriac.urls import records_url
+from flask_celeriac.worker import pruning
 from tests.services import systems
 from tests.services.conftest import working
 from tests.support.processes import wait_for
@@ -93,6 +99,26 @@ def test_by_all_arguments(app: Flask, celery: Any, caplog: pytest.LogCaptureFixt
         # While it runs it is there, too; when it has ended, it is not, from that moment on.
         assert sorted(seen) == [(1, 2, first.id), (1, 3, other.id)]
         assert by_all.delay(1).id != first.id
+
+
+def test_what_says_nothing_any_more_is_forgotten_to_the_last(
+    celery: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pruning, "PAUSE", 0.0)
+    held = by_all.delay(1)
+    many = range(2 * FORGET + 10)
+    url = records_url(celery)
+    assert url is not None
+    with engine_for(url).begin() as connection:
+        keys = [{"key": f"old {n}", "task_id": f"gone {n}", "until": 1.0} for n in many]
+        connection.execute(insert(tables.unique), keys)
+        connection.execute(insert(tables.rate), [{"key": f"old {n}", "next": 1.0} for n in many])
+    pruning.forget(celery, threading.Event())
+    with engine_for(url).begin() as connection:
+        for table in (tables.unique, tables.rate):
+            left = connection.execute(select(table.c.key)).scalars().all()
+            assert [key for key in left if key.startswith("old")] == []
+    assert by_all.delay(1).id == held.id
 
 
 def test_by_some(celery: Any) -> None:

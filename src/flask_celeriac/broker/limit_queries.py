@@ -50,6 +50,20 @@ _THERE = f"""
         SELECT 1 FROM celeriac_record r WHERE r.task_id = m.task_id AND r.state IN {states.ENDED}
     )) LIMIT 1
 """
+#: A slot is that of a claim, whose delivery tag it has; a place in the line, that of a message.
+_FORGET_SLOTS = """
+    DELETE FROM celeriac_slot WHERE (key, number) IN (
+        SELECT key, number FROM celeriac_slot s WHERE since < ? AND CASE
+            WHEN number > 0 THEN NOT EXISTS (
+                SELECT 1 FROM message WHERE id = CAST(substr(run, 1, instr(run, '.') - 1) AS INT)
+                AND claim = CAST(substr(run, instr(run, '.') + 1) AS INT)
+            )
+            ELSE NOT EXISTS (
+                SELECT 1 FROM message WHERE task_id = s.task_id AND claim IS NULL
+            )
+        END LIMIT ?
+    )
+"""
 _HELD = "SELECT number, run FROM celeriac_slot WHERE key = ? AND number > 0"
 
 
@@ -242,7 +256,8 @@ def put_off(
     """
     db.execute(
         "UPDATE message SET claim = NULL, claims = claims - 1, due = ?,"
-        " envelope = json_patch(envelope, ?) WHERE id = ? AND claim = ?",
+        " envelope = CASE WHEN json_valid(envelope, 2) THEN json_patch(envelope, ?)"
+        " ELSE envelope END WHERE id = ? AND claim = ?",
         (due, json.dumps({"headers": headers}), message, claim),
     )
     return db.changes() > 0
@@ -265,18 +280,8 @@ def forget_slots(db: apsw.Connection, before: float, limit: int) -> int:
 
     :param before: only those taken before this moment
     """
-    rows = _all(
-        db,
-        "SELECT key, number, task_id, run FROM celeriac_slot WHERE since < ? LIMIT ?",
-        (before, limit),
-    )
-    gone = [
-        (key, number)
-        for key, number, task_id, run in rows
-        if not (_is_claimed(db, run) if number > 0 else _is_there(db, task_id, waiting=True))
-    ]
-    db.executemany("DELETE FROM celeriac_slot WHERE key = ? AND number = ?", gone)
-    return len(gone)
+    db.execute(_FORGET_SLOTS, (before, limit))
+    return db.changes()
 
 
 class Condition:

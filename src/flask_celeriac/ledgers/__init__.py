@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..celery_app import FlaskCelery
     from ..config import Settings
 
-#: Rows that one round of forgetting deletes of each table, at most.
+#: Rows that one transaction of forgetting deletes of each table, at most.
 FORGET = 1000
 #: Seconds for which slots and places are left alone by that.
 OLD = 3600.0
@@ -92,7 +92,10 @@ class Ledger(Protocol):
 
     @abstractmethod
     def forget(self) -> int:
-        """Delete what says nothing any more; return how many rows."""
+        """Delete some of what says nothing any more; return how many rows.
+
+        Fewer than :data:`FORGET` say that nothing is left.
+        """
 
 
 NO_PLACE = (

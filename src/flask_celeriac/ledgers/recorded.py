@@ -93,7 +93,7 @@ class RecordedLedger:
         now = time.time()
         with self._begin() as connection:
             gone = limit_queries.forget_keys(connection, now, FORGET)
-            gone += limit_queries.forget_rates(connection, now)
+            gone += limit_queries.forget_rates(connection, now, FORGET)
             return gone + limit_queries.forget_slots(connection, now - OLD, FORGET)
 
 

@@ -137,9 +137,12 @@ def advance(connection: Connection, key: str, now: float, interval: float) -> fl
     return float(connection.execute(select(rate.c.next).where(rate.c.key == key)).scalar_one())
 
 
-def forget_rates(connection: Connection, now: float) -> int:
+def forget_rates(connection: Connection, now: float, limit: int) -> int:
     """Delete moments that have passed: they say no more than none; return how many."""
-    return connection.execute(delete(rate).where(rate.c.next < now)).rowcount
+    passed = select(rate.c.key).where(rate.c.next < now).limit(limit)
+    keys = connection.execute(passed).scalars().all()
+    mine = (rate.c.key.in_(keys), rate.c.next < now)
+    return connection.execute(delete(rate).where(*mine)).rowcount
 
 
 def take_slot(

@@ -7,6 +7,7 @@ import random
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+from ..ledgers import FORGET
 from ..operations import pruning
 from ..operations.pruning import DAY
 from ..records.waiting import Waiting
@@ -81,7 +82,7 @@ def prune(app: FlaskCelery, over: threading.Event) -> int:
                     break
     except Exception as error:  # noqa: BLE001 - it is tried again in an hour
         logger.warning("Old records cannot be deleted, trying again later: %s", error)
-    forget(app)
+    forget(app, over)
     if isinstance(app.backend, Waiting):
         app.backend.sweep()
     if deleted:
@@ -95,11 +96,12 @@ def counts(app: FlaskCelery) -> bool:
     return any(getattr(task, "unique", None) or getattr(task, "limited", False) for task in tasks)
 
 
-def forget(app: FlaskCelery) -> None:
+def forget(app: FlaskCelery, over: threading.Event) -> None:
     """Delete the keys, places and moments of unique tasks and limits that say nothing any more."""
     if not counts(app):
         return
     try:
-        app.ledger.forget()
+        while app.ledger.forget() >= FORGET and not over.wait(PAUSE):
+            pass
     except Exception as error:  # noqa: BLE001 - it is tried again in an hour
         logger.warning("What limits have counted cannot be deleted, trying again: %s", error)

@@ -311,6 +311,8 @@ def is_unknown(app: FlaskCelery, task_id: str) -> bool:
         return False
 
     def is_nowhere() -> bool:
+        if backend.has_message_or_record(task_id):
+            return False  # without a look at the body of each message for what follows a task
         # In this order: a task is recorded before it leaves the queue.
         return in_queue(store.file, task_id) is False and not backend.has_record(task_id)
 

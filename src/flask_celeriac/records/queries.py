@@ -305,7 +305,8 @@ def is_claimed(db: apsw.Connection, task_id: str) -> bool | None:
 
 _IN_QUEUE = """
     SELECT CASE
-        WHEN EXISTS (SELECT 1 FROM message WHERE task_id = ?1 OR instr(body, ?2)) THEN 1
+        WHEN EXISTS (SELECT 1 FROM message WHERE task_id = ?1) THEN 1
+        WHEN EXISTS (SELECT 1 FROM message WHERE instr(body, ?2)) THEN 1
         WHEN EXISTS (SELECT 1 FROM message WHERE typeof(body) = 'blob') THEN NULL
         ELSE 0
     END

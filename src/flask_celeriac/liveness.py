@@ -44,7 +44,12 @@ class LifeLock:
         self.path = os.path.join(directory, self.name)
         self._pid = os.getpid()
         self._descriptor = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
-        _lock(self._descriptor)
+        try:
+            _lock(self._descriptor)
+        except BaseException:
+            os.close(self._descriptor)
+            bury(directory, self.name)
+            raise
         _held[self.path] = self._pid
 
     def close(self) -> None:
@@ -67,6 +72,8 @@ def is_alive(directory: str, name: str) -> bool:
         descriptor = os.open(path, os.O_RDWR)
     except FileNotFoundError:
         return False
+    except OSError:  # another user's, or too many open files: its lease tells
+        return True
     try:
         _lock(descriptor)
     except OSError:

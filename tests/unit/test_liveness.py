@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
+
+import pytest
 
 from flask_celeriac import liveness
 from tests.system.other import Other
@@ -31,6 +34,25 @@ def test_a_process_is_alive_until_it_is_killed(tmp_path: Path) -> None:
         assert liveness.is_alive(str(tmp_path), name)
         other.kill()
         wait_for(lambda: not liveness.is_alive(str(tmp_path), name), "dead")
+
+
+def test_who_cannot_be_looked_at_may_be_alive(tmp_path: Path) -> None:
+    """As where the file is another user's: the lease tells."""
+    name = f"{liveness.boot_id()}-unreadable"
+    (tmp_path / name).mkdir()
+    assert liveness.is_alive(str(tmp_path), name)
+
+
+def test_a_lock_that_cannot_be_had_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(descriptor: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(liveness, "_lock", refuse)
+    with pytest.raises(OSError, match="No locks"):
+        liveness.LifeLock(str(tmp_path))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_process_that_leaves_takes_its_lock_along(tmp_path: Path) -> None:

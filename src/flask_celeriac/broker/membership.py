@@ -107,6 +107,11 @@ class Member:
         with contextlib.suppress(StorageError), self.store.file.connection() as db:
             process_queries.name_process(db, self.id, _name)
 
+    @property
+    def has_left(self) -> bool:
+        """Whether it claims no more, and its row may be gone."""
+        return self._left.is_set()
+
     def leave(self) -> None:
         """Stop claiming; the last channel that leaves takes the process's row with it."""
         with _lock:
@@ -146,11 +151,17 @@ def join(store: Store) -> Member:
 def reap(store: Store) -> int:
     """Give back what dead processes had claimed.
 
+    :raises StorageError: this process was taken for dead; what it has claimed is not its own.
     :return: how many messages became ready again.
     """
+    ours = _members.get((os.getpid(), store.path))
     with store.file.connection() as db:
         known = process_queries.processes(db)
-    ours = _members.get((os.getpid(), store.path))
+    if ours is not None and not ours.has_left and ours.id not in {one.id for one in known}:
+        raise StorageError(
+            f"{store.locks}: others took this process for dead, as its file there was removed or"
+            " opened by somebody else: start it anew, and leave that directory alone"
+        )
     released = 0
     for process in known:
         if ours is not None and process.id == ours.id:

@@ -161,6 +161,18 @@ def release_overdue(db: apsw.Connection, owner: int, now: float) -> int:
     return release_owner(db, owner) if overdue else 0
 
 
+def release_ownerless(db: apsw.Connection) -> int:
+    """:func:`release_owner`, of processes that nobody knows any more, as they were taken for dead.
+
+    :return: how many there were.
+    """
+    db.execute(
+        f"UPDATE message SET claim = NULL, starts = max(starts, claim & 1), {CUT_OFF}"
+        f" WHERE claim IS NOT NULL AND claim >> {CLAIM_BITS} NOT IN (SELECT id FROM process)"
+    )
+    return db.changes()
+
+
 def claim_token(owner: int, count: int) -> int:
     """The number of a claim, given out once, as the one that follows it: plus :data:`AT_ONCE`."""
     return (owner << CLAIM_BITS) + (count << 1)
@@ -326,8 +338,9 @@ def expire(db: apsw.Connection, now: float) -> None:
 
 
 def sweep(db: apsw.Connection, now: float) -> None:
-    """Delete messages past their time limit, and queues unused for too long."""
+    """Delete messages past their time limit and queues unused for too long, give back claims."""
     expire(db, now)
+    release_ownerless(db)
     db.execute(
         "UPDATE queue SET used = ? WHERE expires_after IS NOT NULL"
         " AND name IN (SELECT queue FROM consumer)",

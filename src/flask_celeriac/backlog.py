@@ -6,6 +6,7 @@ neither is and the task runs again.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Iterable, Sequence
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     import apsw
 
 Claim = tuple[int, int]
+
+logger = logging.getLogger(__name__)
 
 
 class Writer(Protocol):
@@ -64,7 +67,7 @@ class Backlog:
         self._keepers += 1
 
     def close(self) -> None:
-        """Take the promise back; write what is left first."""
+        """Take the promise back; what is left is still to be written."""
         self._keepers -= 1
 
     def put(self, claim: Claim, writer: Writer, item: object) -> bool:
@@ -101,7 +104,10 @@ class Backlog:
         for claim in claims:
             del self._waiting[claim]
         for writer, items in ended:
-            writer.written(items)
+            try:
+                writer.written(items)
+            except Exception:  # it is committed, and the claims of this turn with it
+                logger.exception("Whoever waits for a result was not told that it is there")
 
     def _by_writer(self, claims: Iterable[Claim]) -> Iterable[tuple[Writer, list[Any]]]:
         found: dict[Writer, list[Any]] = {}

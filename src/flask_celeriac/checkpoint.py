@@ -85,17 +85,17 @@ class Checkpointer:
 
     def stop(self) -> None:
         """End the thread."""
-        _checkpointers.pop(self._file.path, None)
+        if _checkpointers.get(self._file.path) is self:  # else another one was begun meanwhile
+            _checkpointers.pop(self._file.path, None)
         self._stopped = True
         self.wake()
 
     def _run(self) -> None:
-        while True:
+        while not self._stopped:
             self._due.wait()
-            if self._stopped:
-                return
-            self._empty()
-            time.sleep(PAUSE)
+            if not self._stopped:
+                self._empty()
+                time.sleep(PAUSE)
             self._due.clear()
 
     def _empty(self) -> None:

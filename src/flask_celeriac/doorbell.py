@@ -23,7 +23,8 @@ from .directories import make_private
 
 #: Whether this platform has bells at all.
 AVAILABLE = hasattr(socket, "AF_UNIX") and sys.platform != "win32"
-#: Longest path a unix socket may have on every platform (``sun_path`` of macOS is 104 bytes).
+#: Bytes of the longest path that a unix socket may have on every platform: ``sun_path`` of macOS
+#: has 104.
 PATH_LIMIT = 100
 #: A directory changed less than this before it was listed may have changed again within the
 #: same tick of the file system's clock, so that listing is not kept.
@@ -57,9 +58,9 @@ class Bell:
         except BaseException:
             self._socket.close()
             raise
-        os.chmod(self.path, 0o600)
         #: Also called when it is collected, and at the end of the process.
         self._end = weakref.finalize(self, _end, self._socket, self.path, self._pid)
+        os.chmod(self.path, 0o600)
 
     def fileno(self) -> int:
         """The descriptor to watch for reading."""
@@ -121,8 +122,8 @@ class Ringer:
 
     def __init__(self, directory: str) -> None:
         self.directory = directory
-        self._names: list[str] = []
-        self._listed: int | None = None
+        #: When the directory had been changed last when it was listed, and what was in it.
+        self._listed: tuple[int | None, list[str]] = (None, [])
 
     def ring_all(self) -> None:
         """Ring every bell of the directory."""
@@ -170,18 +171,21 @@ class Ringer:
     def _bells(self) -> list[str]:
         try:
             changed = os.stat(self.directory).st_mtime_ns
-            if changed != self._listed:
+            before, names = self._listed
+            if changed != before:
                 now = time.time_ns()
-                self._names = os.listdir(self.directory)
-                self._listed = changed if now - changed > RACY_NS else None
+                names = os.listdir(self.directory)
+                self._listed = (changed if now - changed > RACY_NS else None), names
         except OSError:  # not there, or too many open files: what was put is put all the same
             return []
-        return self._names
+        return names
 
 
 def bell_name(text: str) -> str:
     """A file name for any text: a task's id may be whatever a user chooses."""
-    return text if _PLAIN.fullmatch(text) else hashlib.sha256(text.encode()).hexdigest()[:32]
+    if _PLAIN.fullmatch(text):
+        return text
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 @functools.cache
@@ -204,7 +208,7 @@ class _Reachable:
 
     def __enter__(self) -> str:
         path = f"{self._directory}/{self._name}"
-        if len(path) <= PATH_LIMIT:
+        if len(os.fsencode(path)) <= PATH_LIMIT:
             return path
         if not os.path.isdir("/proc/self/fd"):
             raise OSError(f"{path}: longer than a unix socket's path may be")

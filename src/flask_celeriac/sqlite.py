@@ -13,7 +13,7 @@ import apsw
 
 from . import filesystem, fork_gate
 from .errors import StorageError, StorageUnavailableError
-from .sqlite_errors import DAMAGED, explain
+from .sqlite_errors import DAMAGED, explain, explain_system
 from .sqlite_opening import connect
 
 #: The version of the SQLite library that APSW brings along.
@@ -130,10 +130,15 @@ class File:
         """Refuse to add to a disk that is nearly full, so that acks and results still fit.
 
         :raises StorageUnavailableError: when less than :data:`RESERVE` is free.
+        :raises StorageError: the file is gone.
         """
         if time.monotonic() < self._room_at or not hasattr(os, "statvfs"):
             return
-        disk = os.statvfs(self.path)
+        try:
+            disk = os.statvfs(self.path)
+        except OSError as error:
+            self.look()  # which knows more of a file that is gone
+            raise explain_system(error, self.path) from error
         room = disk.f_bavail * disk.f_frsize
         if room > AMPLE:
             self._room_at = time.monotonic() + ROOM_EVERY
@@ -156,17 +161,21 @@ class Session:
 
     def __enter__(self) -> apsw.Connection:
         fork_gate.enter()
+        connection = None
         try:
-            self._connection = self._file.acquire(self._synchronous)
+            self._connection = connection = self._file.acquire(self._synchronous)
             if self._begin:
-                self._connection.execute("BEGIN IMMEDIATE")
-        except BaseException as error:
-            fork_gate.leave()
+                connection.execute("BEGIN IMMEDIATE")
+        except BaseException as error:  # also a signal's, when it has begun
+            try:
+                if connection is not None:
+                    self._give_back(error)
+            finally:
+                fork_gate.leave()
             if isinstance(error, apsw.Error):
-                self._give_back(error)
                 raise explain(error, self._file.path) from error
             raise
-        return self._connection
+        return connection
 
     def __exit__(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 
 from flask_celeriac import sqlite
+from flask_celeriac.errors import StorageError
 from tests.broker.damage import FOREIGN, garbage
 from tests.system.tasks import client, make_app
 from tests.system.workers import Worker, worker
@@ -35,6 +37,16 @@ def test_a_sender_is_told_at_once_and_in_kombus_words(tmp_path: Path) -> None:
     with pytest.raises(OperationalError, match="flask celery db salvage"):
         app.tasks["add"].delay(1, 2)
     app.close()
+
+
+def test_a_sender_is_told_that_the_file_is_gone(tmp_path: Path) -> None:
+    path = tmp_path / "celeriac.db"
+    with client(sqlite.url_of(str(path))) as app:
+        app.tasks["add"].delay(1, 2)
+        path.unlink()
+        time.sleep(sqlite.LOOK_EVERY)
+        with pytest.raises(StorageError, match="deleted or replaced"):
+            app.tasks["add"].delay(1, 2)
 
 
 @pytest.mark.parametrize("pool", ["solo", "prefork"])

@@ -81,6 +81,31 @@ def test_a_worker_rests_when_nothing_is_left_to_do(
         wait_for(lambda: main.cpu_percent(interval=0.5) < 10, "at rest")
 
 
+def test_a_worker_that_was_taken_for_dead_ends(
+    app: Celery, url: str, log: Path, path: str, ledger: Path
+) -> None:
+    """As when somebody has cleaned up the directory of the locks."""
+    with worker(url, "-P", "prefork", "-c", "1", log=log, ledger=ledger) as running:
+        first = app.tasks["work"].delay(1, 600)
+        wait_for(lambda: started(ledger, 1), "started")
+        with sqlite.file_at(path).connection() as db:
+            db.execute("DELETE FROM process")
+        assert running.wait(30) == 1
+        assert "took this process for dead" in running.output()
+    with worker(url, "-P", "prefork", "-c", "1", log=log, ledger=ledger):
+        assert first.get(timeout=50) == 2  # nobody's claim has come back
+
+
+@pytest.mark.parametrize("pool", ["solo", "prefork"])
+def test_where_to_reply_may_be_anything(app: Celery, url: str, log: Path, pool: str) -> None:
+    add, odd = app.tasks["add"], [5, ["a"], {"a": 1}, "../../x", "x" * 5000, "", "\0", "ö"]
+    with worker(url, "-P", pool, "-c", "1", log=log) as running:
+        sent = [add.apply_async((n, 1), reply_to=value) for n, value in enumerate(odd)]
+        assert [result.get(timeout=30) for result in sent] == [n + 1 for n in range(len(odd))]
+        assert add.delay(1, 2).get(timeout=30) == 3
+    assert "Traceback" not in running.output()
+
+
 def test_two_workers_share_a_queue(app: Celery, url: str, tmp_path: Path) -> None:
     with (
         worker(url, "-P", "solo", "-n", "one@%h", log=tmp_path / "one.log") as one,
@@ -514,4 +539,6 @@ def test_a_worker_outlives_a_full_disk(
         time.sleep(1.5)
         filler.unlink()
         assert [result.get(timeout=30) for result in results] == [2 * n for n in range(7)]
+    # About once a second, not as fast as it can: what is due by then does not press.
+    assert log.read_text().count("trying again") < 50
     assert [started(ledger, number) for number in range(7)] == [1] * 7

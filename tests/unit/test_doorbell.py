@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import select
 import stat
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from flask_celeriac.doorbell import Bell, Ringer
+from flask_celeriac.doorbell import Bell, Ringer, bell_name
 from tests.system.other import Other
 
 
@@ -176,6 +177,22 @@ def test_a_path_longer_than_a_socket_may_have(tmp_path: Path) -> None:
     assert bell.wait(5)
     bell.close()
     assert os.listdir(directory) == []
+
+
+def test_a_path_with_more_bytes_than_characters(tmp_path: Path) -> None:
+    directory = str(tmp_path / ("ö" * (90 - len(str(tmp_path)))))
+    assert len(directory) < 100 < len(os.fsencode(directory))
+    bell = Bell(directory, "mine")
+    Ringer(directory).ring("mine")
+    assert bell.wait(5)
+    bell.close()
+
+
+@pytest.mark.parametrize("text", ["", "..", "a/b", "\0", "x" * 65, "\ud800", "ü b"])
+def test_any_text_has_a_name_that_a_file_may_have(text: str) -> None:
+    name = bell_name(text)
+    assert re.fullmatch(r"[\w-]{1,64}", name)
+    assert name == bell_name(text)
 
 
 def test_only_the_owner_may_ring(directory: str) -> None:

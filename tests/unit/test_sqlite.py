@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
@@ -46,6 +47,34 @@ def test_a_transaction_that_cannot_be_rolled_back_leaves_no_connection_behind(
     with file.transaction() as db:
         assert db.execute("SELECT count(*) FROM sqlite_schema").fetchone() == (0,)
     file.close()
+
+
+class Interrupted:
+    """A connection in which a signal's handler raises when a transaction has begun."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._connection = connection
+
+    def execute(self, *statement: Any) -> None:
+        self._connection.execute(*statement)
+        raise KeyboardInterrupt
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+
+def test_an_interrupted_transaction_holds_nobody_up(
+    file: sqlite.File, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    acquire = file.acquire
+    monkeypatch.setattr(file, "acquire", lambda mode: Interrupted(acquire(mode)))
+    with pytest.raises(KeyboardInterrupt), file.transaction():
+        pass
+    monkeypatch.setattr(sqlite_opening, "BUSY_TIMEOUT", 0.0)
+    other = apsw.Connection(file.path)
+    other.execute("BEGIN IMMEDIATE")
+    other.execute("ROLLBACK")
+    other.close()
 
 
 def test_the_sqlite_library_has_no_wal_reset_bug() -> None:

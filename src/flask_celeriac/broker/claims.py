@@ -368,6 +368,7 @@ def claim_together(
                 if also is not None:
                     also(db)
             for claims, outcome in zip(these, outcomes, strict=True):
+                claims._ahead.extend(outcome.held)  # not before the claims are committed
                 claims._forget(outcome.settled)
     except BaseException:
         for claims in these:
@@ -376,7 +377,6 @@ def claim_together(
     for claims, outcome in zip(these, outcomes, strict=True):
         if outcome.settled.released:
             claims.look = True
-        claims._ahead.extend(outcome.held)  # not before the claims are committed
     delivered = 0
     for claims, outcome in zip(these, outcomes, strict=True):
         delivered += claims._deliver(outcome.taken, no_ack=True) + claims._deliver_held()

@@ -57,3 +57,5 @@ class Guard:
                     self._relieve()
                 except StorageError as error:
                     logger.error("The broker's file cannot be used, trying again: %s", error)
+                except Exception:
+                    logger.exception("What waits was not written, trying again")

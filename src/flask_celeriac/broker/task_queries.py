@@ -319,8 +319,3 @@ def mark(db: apsw.Connection, task_id: str, header: str) -> None:
         " WHERE task_id = ? AND json_valid(envelope)",
         (json.dumps({"headers": {header: 1}}), task_id),
     )
-
-
-def consumed_queues(db: apsw.Connection) -> set[str]:
-    """The queues that somebody consumes, or did until the machine or the process died."""
-    return {row[0] for row in db.execute("SELECT DISTINCT queue FROM consumer")}

@@ -277,8 +277,9 @@ class Transport(virtual.Transport):  # type: ignore[misc]
         try:
             self._promote()
         except StorageError as error:
-            self._complain(error)
-        self._set_alarm()
+            self._complain(error)  # the next look sets the alarm: it would be due at once
+        else:
+            self._set_alarm()
 
     def _promote(self) -> None:
         with self.store.file.transaction() as db:

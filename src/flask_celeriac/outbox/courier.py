@@ -44,7 +44,7 @@ class Courier:
         self._busy = False
 
     def do(self, job: Callable[[], None]) -> bool:
-        """Have something done soon; False where too much waits already."""
+        """Have something done soon; False where too much waits already, or the process ends."""
         with self._changed:
             if len(self._jobs) >= LONGEST:
                 return False
@@ -53,7 +53,11 @@ class Courier:
                 self._thread = threading.Thread(
                     target=self._run, name="celeriac-courier", daemon=True
                 )
-                self._thread.start()
+                try:
+                    self._thread.start()
+                except RuntimeError:  # the process ends: the relay does it
+                    self._jobs.pop()
+                    return False
             self._changed.notify_all()
         return True
 

@@ -81,13 +81,15 @@ class Backend(Recording, Waiting, BaseBackend):  # type: ignore[misc]
 
     # Finding
 
-    def ring(self, *names: str | None) -> None:
+    def ring(self, *names: Any) -> None:
         """Wake whoever waits for tasks.
 
         :param names: of the tasks, and where they are replied to, as far as that is known
         """
         if self._ringer is not None:
-            self._ringer.ring_those({bell_name(name) for name in names if name})
+            # The sender's name came with the message, as whatever it was.
+            these = {bell_name(name) for name in names if name and isinstance(name, str)}
+            self._ringer.ring_those(these)
 
     def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:
         with self._readable():

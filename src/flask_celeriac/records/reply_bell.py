@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from typing import Any
 
@@ -50,6 +51,7 @@ class ReplyBell(threading.local):
             return None
         try:
             return Bell(self._directory, bell_name(self._app.thread_oid))
-        except OSError:  # the path is too long, or this was forked, and it is the parent's name
-            self._is_refused = True
+        except OSError as error:
+            # Of a forked process, the parent may have the name.
+            self._is_refused = error.errno == errno.EADDRINUSE
             return None

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from redis import exceptions
 
+from ... import fork_gate
 from ...liveness import since_boot, uptime
 from . import bookings, scripts
 from .scripts import Keys, Scripts
@@ -45,7 +46,7 @@ def _begin_child() -> None:
     _members.clear()
 
 
-os.register_at_fork(after_in_child=_begin_child)
+fork_gate.in_child(_begin_child)
 
 
 class Member:

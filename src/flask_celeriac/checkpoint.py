@@ -26,6 +26,8 @@ OVERDUE = 6000
 TOO_LONG = 12000
 #: About one commit in so many tries that; a prime, as commits are often of one length.
 EVERY = 127
+#: Seconds for which others are kept out, or waited for, at most.
+BRIEF = 0.03
 #: Seconds between two attempts of the thread.
 PAUSE = 0.01
 
@@ -47,26 +49,37 @@ def after_commit(
             checkpointer.wake()
         if pages >= OVERDUE:
             try:
-                connection.wal_checkpoint()
                 if pages >= TOO_LONG and pages % EVERY == 0:
                     _begin_anew(connection, patience)
+                else:
+                    connection.wal_checkpoint()
             except apsw.Error:  # the commit stands, and the next one tries again
                 pass
     return apsw.SQLITE_OK
 
 
 def _begin_anew(connection: apsw.Connection, patience: Callable[[int], bool]) -> None:
-    """Keep writers out for as long as it takes, but give up quickly if a reader holds the log."""
-    connection.set_busy_handler(_brief)
+    """Keep writers out for as long as it takes, but give up soon if a reader holds the log.
+
+    Where another process is at it, SQLite says so at once, without asking the busy handler.
+    """
+    end = time.monotonic() + BRIEF
+    connection.set_busy_handler(lambda _: _waits_until(end))
     try:
-        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART)
+        while True:
+            try:
+                connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART)
+                return
+            except apsw.BusyError:
+                if not _waits_until(end):
+                    raise
     finally:
         connection.set_busy_handler(patience)
 
 
-def _brief(tries: int) -> bool:
+def _waits_until(end: float) -> bool:
     time.sleep(0.0005)
-    return tries < 20
+    return time.monotonic() < end
 
 
 class Checkpointer:

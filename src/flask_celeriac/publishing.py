@@ -305,16 +305,17 @@ def _may_be_learned(task: Task[..., Any]) -> bool:
         and all(isinstance(route, MapRoute) for route in app.amqp.routes)
         and kind.shadow_name is celery.Task.shadow_name
         and kind._dump_pydantic_arguments is None
-        and (
-            task.ignore_result
-            or _reply_bell(task) is not None
-            or type(task.backend).on_task_call is Backend.on_task_call
-        )
+        and (task.ignore_result or _needs_no_telling(task.backend))
     )
 
 
+def _needs_no_telling(backend: Any) -> bool:
+    """Whether Celery's way tells the result backend nothing of a call that is not told here."""
+    return hasattr(backend, "reply_bell") or type(backend).on_task_call is Backend.on_task_call
+
+
 def _reply_bell(task: Task[..., Any]) -> ReplyBell | None:
-    """What Celery tells of each call, where that is all that the result backend wants to know."""
+    """What is told of each call, where the results are in the embedded file."""
     found: ReplyBell | None = getattr(task.backend, "reply_bell", None)
     return found
 

@@ -370,18 +370,7 @@ def _end(connection: Any, values: dict[str, Any], *, late: bool = False) -> None
         overtaken = found.attempts > values.get("attempts", found.attempts)
     written = not overtaken and write_queries.write(connection, values)
     if (written or overtaken) and values["state"] == states.RETRYING:
-        task_queries.add_attempt(connection, values["task_id"], _attempt(values))
-
-
-def _attempt(values: dict[str, Any]) -> Attempt:
-    """An attempt that is to be repeated, as its history keeps it."""
-    known = ("worker", "started", "error_type", "error_message", "traceback")
-    return Attempt(
-        number=values["attempts"],
-        state=values["state"],
-        finished=values["updated"],
-        **{name: values.get(name) for name in known},
-    )
+        task_queries.add_attempt(connection, values["task_id"], Attempt.of(values))
 
 
 def _over(connection: Any, values: dict[str, Any], again: bool) -> Standing | None:

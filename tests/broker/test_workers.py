@@ -81,6 +81,27 @@ def test_a_worker_rests_when_nothing_is_left_to_do(
         wait_for(lambda: main.cpu_percent(interval=0.5) < 10, "at rest")
 
 
+@pytest.mark.parametrize("pool", POOLS)
+def test_a_queue_without_acknowledgements_beside_one_that_has_them(
+    app: Celery, url: str, log: Path, ledger: Path, pool: str
+) -> None:
+    add, work = app.tasks["add"], app.tasks["work"]
+    module = "tests.system.no_ack_app"
+    with worker(url, "-P", pool, "-c", "1", log=log, ledger=ledger, module=module) as running:
+        fast = [add.apply_async((n, n), queue="fast") for n in range(100)]
+        assert [result.get(timeout=30) for result in fast] == [2 * n for n in range(100)]
+        # With its only place taken, it goes on to take from the one, and leaves the other alone.
+        ordinary = [work.delay(n, 2000 if n == 0 else 0) for n in range(20)]
+        wait_for(lambda: started(ledger, 0), "started")
+        if pool != "solo":  # which runs it there and then
+            busy = psutil.Process(running.pid).cpu_percent(interval=1.0)
+            assert busy < 30, f"{busy} % of a core for nothing"
+        fast = [add.apply_async((n, 1), queue="fast") for n in range(10)]
+        assert [result.get(timeout=30) for result in fast] == [n + 1 for n in range(10)]
+        assert [result.get(timeout=30) for result in ordinary] == [2 * n for n in range(20)]
+    assert "taken from this worker" not in running.output()
+
+
 def test_a_worker_that_was_taken_for_dead_ends(
     app: Celery, url: str, log: Path, path: str, ledger: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import resource
@@ -14,7 +15,7 @@ from celery import Celery, chain, chord, group
 from celery.exceptions import TimeoutError
 
 from flask_celeriac import sqlite
-from flask_celeriac.records import waiting
+from flask_celeriac.records import reply_bell, waiting
 from tests.records.conftest import DATABASES, database_url
 from tests.system.tasks import BACKEND, client
 from tests.system.workers import wait_for, worker
@@ -196,6 +197,35 @@ def test_the_bell_of_a_thread_goes_with_it(
         thread.join()
         assert found == [0, 2, 4, 1]
         assert list(waiters.iterdir()) == []
+
+
+def test_each_thread_has_a_bell_up_to_a_number(
+    app: Celery, url: str, log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gc.collect()  # those of earlier applications
+    monkeypatch.setattr(reply_bell, "MOST", len(reply_bell._kept) + 3)
+    add, found = app.tasks["add"], list[int]()
+    waiters = tmp_path / "celeriac.db.run" / "waiters"
+    leave = threading.Event()
+
+    def call(number: int, done: threading.Event) -> None:
+        found.extend(add.delay(number, n).get(timeout=30) for n in range(3))
+        done.set()
+        leave.wait(30)
+
+    with worker(url, "-P", "solo", log=log):
+        threads = []
+        for number in range(0, 50, 10):
+            done = threading.Event()
+            threads.append(threading.Thread(target=call, args=(number, done)))
+            threads[-1].start()
+            assert done.wait(30)
+        kept = len(list(waiters.iterdir()))
+        leave.set()
+        for thread in threads:
+            thread.join()
+    assert kept == 3
+    assert sorted(found) == [number + n for number in range(0, 50, 10) for n in range(3)]
 
 
 def test_a_forked_process_waits_without_its_parents_bell(

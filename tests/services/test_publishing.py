@@ -7,6 +7,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import celery.signals
@@ -119,6 +120,23 @@ def test_one_insert_and_no_other_statement(shop: Shop) -> None:
     once = ["INSERT"]
     batch = ["BEGIN", *["INSERT"] * 500, "COMMIT"]
     assert [word for word in statements if word != "PRAGMA"] == once + batch + batch
+
+
+@pytest.mark.parametrize("results", [None, "sqlite"])
+def test_the_second_call_need_not_be_made_anew(
+    make_app: MakeApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, results: str | None
+) -> None:
+    url = {"CELERIAC_DATABASE": f"sqlite:///{tmp_path}/results.db"} if results else {}
+    shop = Shop(make_app(**url))
+    with shop.app.app_context():
+        shop.add.delay(1)
+
+        def refuse(*args: Any, **kwargs: Any) -> Any:
+            raise AssertionError("a plain call goes Celery's way")
+
+        monkeypatch.setattr(shop.celery, "send_task", refuse)
+        shop.add.delay(2)
+        assert [json.loads(row["body"])[0] for row in shop.take()] == [[1], [2]]
 
 
 def test_a_receiver_of_the_publishing_signals_is_heard(shop: Shop) -> None:

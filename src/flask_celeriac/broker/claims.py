@@ -83,8 +83,8 @@ class Claims:
         self._acked_since = 0.0
         #: When the last claim was made, what had been settled by then, and what a message takes.
         self._claimed_at, self._settled_before, self._pace = time.monotonic(), 0, 1.0
-        #: Whether there may be messages to claim.
-        self.look = False
+        #: Whether there may be messages to claim, and more of them than there was room for.
+        self.look = self._postponed = False
         #: Whether a worker's event loop takes turns here, and how many tasks that has begun.
         self._in_loop = False
         self._begun: Sequence[int] = (0,)
@@ -177,7 +177,8 @@ class Claims:
 
     def wants_more(self) -> bool:
         """Whether the next turn claims."""
-        return not self._ahead and self.look and self.can_claim()
+        look = self.look or (self._postponed and self._has_room())
+        return not self._ahead and look and self.can_claim()
 
     def can_claim(self) -> bool:
         """Whether there are consumers with room for another message."""
@@ -201,7 +202,7 @@ class Claims:
             or not self._channel._active_queues
         ):
             return False
-        if self.look:
+        if self.look or self._postponed:
             return not self._has_room()
         return time.monotonic() - self._acked_since < LINGER
 
@@ -233,6 +234,7 @@ class Claims:
         if left == channel.qos.prefetch_count == 1:
             token += queries.AT_ONCE
         self._rotation += 1
+        self._postponed = False
         for index in range(len(queues)):
             queue = queues[(self._rotation + index) % len(queues)]
             if queue in channel.no_ack:
@@ -243,7 +245,9 @@ class Claims:
                 rows = queries.claim(db, queue, limit, token, time.time()) if limit else []
                 left -= len(rows)
             into.extend(Held(queue, row, token) for row in rows)
-            if len(rows) == limit:
+            if not limit:
+                self._postponed = True
+            elif len(rows) == limit:
                 self.look = True
         return taken, held
 
@@ -264,6 +268,8 @@ class Claims:
         return self._deliver(self._ahead, no_ack=False)
 
     def _deliver(self, held: deque[Held], *, no_ack: bool) -> int:
+        if not held:
+            return 0
         delivered = 0
         begun = self._begun[0]
         self.inline = False
@@ -278,7 +284,8 @@ class Claims:
                     self._released.append((row.id, token))  # unless somebody has it
                     self.look = True
                     continue
-                message = unpack(row, queries.tag_of(row.id, token))
+                # What was taken, nobody claims.
+                message = unpack(row, queries.tag_of(row.id, 0 if no_ack else token))
                 if row.claims > 1:
                     self._count(message, row.id)
                 self._channel.connection._deliver(message, queue)

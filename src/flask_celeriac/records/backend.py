@@ -27,7 +27,7 @@ from .unreadable import UnreadableError
 from .waiting import Waiting
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from sqlalchemy import Engine
 
@@ -51,10 +51,10 @@ class Backend(Recording, Waiting, BaseBackend):  # type: ignore[misc]
     persistent = True
     supports_autoexpire = False
     supports_result_compression = True
-    thread_safe = True
 
     def __init__(self, app: Any, url: str | None = None, **kwargs: Any) -> None:
         BaseBackend.__init__(self, app, url=url, **kwargs)
+        self.thread_safe = True  # whatever `result_backend_thread_safe` says
         self.url = url or ""
         self._engine: Engine | None = None
         self._file = sqlite.file_at(sqlite.path_of(self.url)) if self.embedded else None
@@ -168,6 +168,16 @@ class Backend(Recording, Waiting, BaseBackend):  # type: ignore[misc]
         if text is not None and text.startswith(_BINARY):
             return self.decode(base64.b64decode(text[len(_BINARY) :]))
         return self.decode(text)
+
+    def ready_among(self, task_ids: Sequence[str]) -> list[str]:
+        """Those of some tasks that have ended, as far as that is recorded or remembered."""
+        found = [task_id for task_id in task_ids if task_id in self._cache]
+
+        def look() -> list[str]:
+            with self._readable(), self.engine.connect() as connection:
+                return queries.among(connection, task_ids, states.READY_STATES)
+
+        return list(dict.fromkeys([*found, *self._ensure_retryable(look)]))
 
     def _forget(self, task_id: str) -> None:
         with self.engine.begin() as connection:

@@ -52,7 +52,8 @@ class Fence:
         task = self._tasks.get(request.task)
         if task is None or not task.acks_late:  # its message is gone since it began
             return None
-        return broker_queries.claim_of(tag)
+        claim = broker_queries.claim_of(tag)
+        return claim if claim[1] else None  # taken from a queue without acknowledgements
 
     def holds(self, db: apsw.Connection, claim: Claim, task_id: str) -> bool:
         """Whether a claim is still held; if not, say so."""

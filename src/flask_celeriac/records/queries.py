@@ -28,6 +28,8 @@ from sqlalchemy.sql.dml import Insert
 from ..tables import chord, chord_part, group, record
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     import apsw
 
 #: A task that succeeded once has succeeded: what a second run of it says later changes nothing.
@@ -89,6 +91,12 @@ def find_embedded(db: apsw.Connection, task_id: str) -> Record | None:
 @functools.cache
 def _embedded_select() -> str:
     return str(_select.compile(dialect=sqlite.dialect(paramstyle="named")))
+
+
+def among(connection: Connection, task_ids: Sequence[str], statuses: Iterable[str]) -> list[str]:
+    """Those of some tasks that have one of these statuses."""
+    mine = record.c.task_id.in_(task_ids), record.c.status.in_(list(statuses))
+    return list(connection.execute(select(record.c.task_id).where(*mine)).scalars())
 
 
 def forget(connection: Connection, task_id: str) -> None:

@@ -305,13 +305,7 @@ def _repeated(values: dict[str, Any]) -> Attempt | None:
     """The attempt that ended, where another is to come."""
     if values["state"] != record_states.RETRYING or not values.get("attempts"):
         return None
-    known = ("worker", "started", "error_type", "error_message", "traceback")
-    return Attempt(
-        number=values["attempts"],
-        state=record_states.RETRYING,
-        finished=values["updated"],
-        **{name: values.get(name) for name in known},
-    )
+    return Attempt.of(values)
 
 
 def says_expired(result: Any) -> bool:

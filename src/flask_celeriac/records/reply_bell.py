@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import errno
 import threading
+import weakref
 from typing import Any
 
 from ..doorbell import AVAILABLE, Bell, bell_name
+
+#: Bells that a process keeps, at most: each is an open file.
+MOST = 64
+
+_kept: weakref.WeakSet[Bell] = weakref.WeakSet()
 
 
 class ReplyBell(threading.local):
@@ -47,10 +53,12 @@ class ReplyBell(threading.local):
         return None  # what has rung before it was there, nobody heard
 
     def _make(self) -> Bell | None:
-        if self._is_refused or not AVAILABLE:
+        if self._is_refused or not AVAILABLE or len(_kept) >= MOST:
             return None
         try:
-            return Bell(self._directory, bell_name(self._app.thread_oid))
+            bell = Bell(self._directory, bell_name(self._app.thread_oid))
+            _kept.add(bell)
+            return bell
         except OSError as error:
             # Of a forked process, the parent may have the name.
             self._is_refused = error.errno == errno.EADDRINUSE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
@@ -112,6 +113,20 @@ class Attempt:
     error_type: str | None = None
     error_message: str | None = None
     traceback: str | None = None
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Attempt:
+        """The attempt whose end is about to be recorded.
+
+        :param values: by the names of the record's columns
+        """
+        known = ("worker", "started", "error_type", "error_message", "traceback")
+        return cls(
+            number=values["attempts"],
+            state=values["state"],
+            finished=values["updated"],
+            **{name: values.get(name) for name in known},
+        )
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from celery import exceptions, states
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 PATIENCE = 3.0
 #: Seconds between looks at the record while its bell is silent, and where there is none.
 FALLBACK, POLLING = 0.5, 0.01
+#: Tasks that are looked for by one statement.
+BATCH = 500
 #: Seconds a thread listens for a task it has just sent before it makes a bell for that task.
 BRIEF = 0.02
 
@@ -41,6 +44,7 @@ class Waiting:
     reply_bell: ReplyBell | None
     #: Celery's, from the other half.
     get_task_meta: Any
+    ready_among: Any
     _ensure_not_eager: Any
 
     def wait_for(
@@ -117,16 +121,17 @@ class Waiting:
         left = set(task_ids)
         end = None if timeout is None else time.monotonic() + timeout
         while left:
-            for task_id in tuple(left):
-                meta = self.get_task_meta(task_id)
-                if meta["status"] in states.READY_STATES:
+            looked = iter(tuple(left))
+            while some := list(islice(looked, BATCH)):
+                for task_id in self.ready_among(some):
+                    meta = self.get_task_meta(task_id)
                     left.discard(task_id)
                     if on_message is not None:
                         on_message(meta)
                     yield task_id, meta
-            if left:
-                if end is not None and time.monotonic() >= end:
+                if left and end is not None and time.monotonic() >= end:
                     raise exceptions.TimeoutError("The operation timed out.")
+            if left:
                 if on_interval:
                     on_interval()
                 time.sleep(min(interval, FALLBACK / 10))

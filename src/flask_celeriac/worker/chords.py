@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from celery import bootsteps
+from .periodic import Repeated
 
 #: Seconds between two looks.
 INTERVAL = 5.0
@@ -13,7 +13,7 @@ INTERVAL = 5.0
 logger = logging.getLogger(__name__)
 
 
-class ChordSweep(bootsteps.StartStopStep):
+class ChordSweep(Repeated):
     """Worker step that sends what is left behind, where the result backend is ours.
 
     .. versionadded:: 0.1
@@ -21,21 +21,11 @@ class ChordSweep(bootsteps.StartStopStep):
 
     requires = ("celery.worker.components:Timer",)
 
-    def __init__(self, worker: Any, **kwargs: Any) -> None:
-        super().__init__(worker, **kwargs)
-        self._entry: Any = None
-
     def start(self, parent: Any) -> None:
         """Begin to look."""
         sweep = getattr(parent.app.backend, "sweep_chords", None)
         if sweep is not None:
-            self._entry = parent.timer.call_repeatedly(INTERVAL, _safely, (sweep,))
-
-    def stop(self, parent: Any) -> None:
-        """Look no more."""
-        if self._entry is not None:
-            self._entry.cancel()
-            self._entry = None
+            self.repeat(parent, INTERVAL, _safely, sweep)
 
 
 def _safely(sweep: Any) -> None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from celery import bootsteps
-
 from ..urls import records_url
+from .periodic import Repeated
 
 #: Seconds between two looks; a worker that is told looks at once.
 INTERVAL = 5.0
@@ -15,7 +14,7 @@ INTERVAL = 5.0
 logger = logging.getLogger(__name__)
 
 
-class Pauses(bootsteps.StartStopStep):
+class Pauses(Repeated):
     """Worker step that leaves paused queues alone, and takes them up again when they are resumed.
 
     .. versionadded:: 0.1
@@ -25,7 +24,6 @@ class Pauses(bootsteps.StartStopStep):
 
     def __init__(self, worker: Any, **kwargs: Any) -> None:
         super().__init__(worker, **kwargs)
-        self._entry: Any = None
         self._paused: set[str] = set()
 
     def start(self, parent: Any) -> None:
@@ -38,13 +36,7 @@ class Pauses(bootsteps.StartStopStep):
             self._paused.add(queue)
             logger.info("The queue %s is paused: nothing is taken from it", queue)
         parent.celeriac_look_at_pauses = lambda: self._look(parent)
-        self._entry = parent.timer.call_repeatedly(INTERVAL, self._look, (parent,))
-
-    def stop(self, parent: Any) -> None:
-        """Look no more."""
-        if self._entry is not None:
-            self._entry.cancel()
-            self._entry = None
+        self.repeat(parent, INTERVAL, self._look, parent)
 
     def _find(self, app: Any) -> set[str] | None:
         """The paused queues, None where they cannot be read just now."""

@@ -1,9 +1,9 @@
-"""What a worker does now and then, in a thread beside its tasks."""
+"""What a worker does now and then: by its event loop's timer, or in a thread beside its tasks."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from celery import bootsteps
@@ -13,6 +13,27 @@ if TYPE_CHECKING:
 
 #: Seconds for which a worker that stops waits for the round that is being done.
 FAREWELL = 5.0
+
+
+class Repeated(bootsteps.StartStopStep):
+    """Worker step that has something done again and again by the worker's timer.
+
+    .. versionadded:: 0.1
+    """
+
+    def __init__(self, worker: Any, **kwargs: Any) -> None:
+        super().__init__(worker, **kwargs)
+        self._entry: Any = None
+
+    def repeat(self, parent: Any, seconds: float, what: Callable[..., object], *args: Any) -> None:
+        """Begin to do it."""
+        self._entry = parent.timer.call_repeatedly(seconds, what, args)
+
+    def stop(self, parent: Any) -> None:
+        """Do it no more."""
+        if self._entry is not None:
+            self._entry.cancel()
+            self._entry = None
 
 
 class Periodic(bootsteps.StartStopStep):

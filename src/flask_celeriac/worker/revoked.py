@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from celery import bootsteps
 from celery.worker import state
 
 from .. import revocations
+from .periodic import Repeated
 
 #: Seconds between two looks: a worker forgets what it knows after three hours.
 INTERVAL = 3600.0
@@ -16,7 +16,7 @@ INTERVAL = 3600.0
 logger = logging.getLogger(__name__)
 
 
-class Revoked(bootsteps.StartStopStep):
+class Revoked(Repeated):
     """Worker step that finds the tasks that were revoked lately.
 
     .. versionadded:: 0.1
@@ -29,20 +29,10 @@ class Revoked(bootsteps.StartStopStep):
         "celery.worker.components:Beat",
     )
 
-    def __init__(self, worker: Any, **kwargs: Any) -> None:
-        super().__init__(worker, **kwargs)
-        self._entry: Any = None
-
     def start(self, parent: Any) -> None:
         """Look before the first message comes, and now and then."""
         _look(parent.app)
-        self._entry = parent.timer.call_repeatedly(INTERVAL, _look, (parent.app,))
-
-    def stop(self, parent: Any) -> None:
-        """Look no more."""
-        if self._entry is not None:
-            self._entry.cancel()
-            self._entry = None
+        self.repeat(parent, INTERVAL, _look, parent.app)
 
 
 def _look(app: Any) -> None:

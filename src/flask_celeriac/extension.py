@@ -22,6 +22,7 @@ from .declaration import Declaration, Periodic, TaskProxy, declaration_of
 from .errors import CeleriacError, ConfigError, NotInitializedError, OutboxError
 from .globals import AppState
 from .progress import progress, track
+from .schedules import configured
 from .schedules.entry import Expression, parse
 from .worker import fork
 
@@ -88,6 +89,7 @@ class Celeriac:
             )
         settings = config.resolve(app.config, options=options, base_dir=app.root_path)
         urls.check(settings)
+        configured.complete(settings)
         ledgers.check(settings, [d.fun.__name__ for d in self._declarations if d.is_limited])
         ledgers.check_acks(settings, {d.fun.__name__: d.options for d in self._declarations})
         message_policy.check_settings(settings)

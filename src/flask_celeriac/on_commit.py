@@ -57,7 +57,8 @@ class OnCommit:
     def __init__(self, app: FlaskCelery, session: Any, *, always: bool) -> None:
         self._app = app
         self._session = session
-        self._always = always
+        #: Whether plain calls go this way, too.
+        self.always = always
         #: Where the table is. An engine may be there for one request, as one with options is.
         self._made: WeakSet[Engine] = WeakSet()
         self.reset()
@@ -79,7 +80,7 @@ class OnCommit:
         """Whether a plain call made now is kept until a commit."""
         if capturing.current() is not None:
             return True
-        if not self._always or capturing.is_direct():
+        if not self.always or capturing.is_direct():
             return False
         return _is_in_body(self._app) and transactions.in_transaction(self._session)
 
@@ -226,7 +227,7 @@ class OnCommit:
                 self._dropped(len(ids) - turn.taken)
 
     def _dropped(self, number: int) -> None:
-        level = logging.WARNING if self._always else logging.DEBUG
+        level = logging.WARNING if self.always else logging.DEBUG
         logger.log(
             level, "%d messages of tasks are not sent: their transaction was not committed", number
         )

@@ -30,10 +30,12 @@ class Copied(NamedTuple):
 
     :param rows: how many came into each table
     :param incomplete: the tables of which not every row could be read
+    :param read: how many rows could be, of which some may have been there before
     """
 
     rows: dict[str, int]
     incomplete: list[str]
+    read: int
 
 
 class Table(NamedTuple):
@@ -89,12 +91,13 @@ def copy(damaged: str, file: File) -> Copied:
         # Or a file that was cut off would not be read at all.
         source.execute("PRAGMA writable_schema = on")
         with file.transaction() as db:
-            rows, incomplete = dict[str, int](), list[str]()
+            rows, incomplete, read = dict[str, int](), list[str](), 0
             for table in _tables(source, db):
-                rows[table.name], is_whole = _copy_table(source, db, table)
+                rows[table.name], found, is_whole = _copy_table(source, db, table)
+                read += found
                 if not is_whole:
                     incomplete.append(table.name)
-            return Copied(rows, incomplete)
+            return Copied(rows, incomplete, read)
     finally:
         source.close()
 
@@ -130,10 +133,15 @@ def _columns(db: apsw.Connection, table: str) -> list[Any]:
     return list(_Scan(db, f'PRAGMA table_info("{table}")'))
 
 
-def _copy_table(source: apsw.Connection, db: apsw.Connection, table: Table) -> tuple[int, bool]:
-    """Copy the rows of a table; return how many came, and whether all could be read."""
+def _copy_table(
+    source: apsw.Connection, db: apsw.Connection, table: Table
+) -> tuple[int, int, bool]:
+    """Copy the rows of a table.
+
+    :return: how many came, how many could be read, and whether that was all of them.
+    """
     if not table.columns:
-        return 0, _is_without(source, table.name)
+        return 0, 0, _is_without(source, table.name)
     names = ", ".join(f'"{column}"' for column in table.columns)
     places = [f"?{number}" for number in range(1, len(table.columns) + 1)]
     unless = ""
@@ -150,9 +158,11 @@ def _copy_table(source: apsw.Connection, db: apsw.Connection, table: Table) -> t
     insert = f'INSERT OR IGNORE INTO "{table.name}" ({names}) SELECT {", ".join(places)}{unless}'
     before, broken = db.total_changes(), list[bool]()
     rows = _by_number if table.numbered else _by_key
+    read = 0
     for row in rows(source, table, names, broken):
         db.execute(insert, row)
-    return db.total_changes() - before, not broken
+        read += 1
+    return db.total_changes() - before, read, not broken
 
 
 def _is_without(source: apsw.Connection, table: str) -> bool:

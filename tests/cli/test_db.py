@@ -7,6 +7,7 @@ import signal
 import stat
 from pathlib import Path
 
+import apsw
 import pytest
 from click.testing import CliRunner, Result
 from flask import Flask
@@ -161,6 +162,21 @@ def test_the_file_in_use_is_not_copied_into_itself(shop: Shop) -> None:
     assert "is the file in use" in refused.stderr
     with sqlite.file_at(str(shop.path)).connection() as db:
         assert db.execute("SELECT count(*) FROM message").fetchall() == [(3,)]
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"x" * 8192, None])
+def test_a_file_of_something_else_is_not_salvaged(shop: Shop, content: bytes | None) -> None:
+    shop.send(3)
+    if content is None:
+        other = apsw.Connection("other.file")
+        other.execute("CREATE TABLE theirs (x); INSERT INTO theirs VALUES (1)")
+        other.close()
+    else:
+        Path("other.file").write_bytes(content)
+    refused = shop.db("salvage", "--from", "other.file")
+    assert refused.exit_code == 1
+    assert "nothing of ours could be read in it" in refused.stderr
+    assert Path("other.file").exists()
 
 
 def test_a_damaged_file_in_use_stays_where_it_is(shop: Shop) -> None:

@@ -115,6 +115,12 @@ def test_a_value_is_json_where_it_is_some_and_text_elsewhere(desk: Desk) -> None
     }  # fmt: skip
 
 
+def test_what_is_no_number_is_null_as_json_has_it(desk: Desk) -> None:
+    told = desk.json("start", "desk.echo", "a=NaN", "b=[1e999]", "--wait", "10")
+    assert told["result"] == {"a": None, "b": [None]}
+    assert desk.json("show", told["id"])["result"] == {"a": None, "b": [None]}
+
+
 @pytest.mark.parametrize(
     ("command", "code", "remedy"),
     [

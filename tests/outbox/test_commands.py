@@ -106,6 +106,12 @@ def test_the_table_is_made_and_looked_at(
         assert "celeriac_outbox.more" in run(shop, "db", "check", code=1).stdout
 
 
+def test_a_missing_table_is_a_fault_where_every_call_needs_it(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/app.db"
+    with opened(tmp_path, url, table=False, CELERIAC_OUTBOX="always") as shop:
+        assert "no table celeriac_outbox" in run(shop, "db", "check", code=1).stdout
+
+
 def test_flask_migrate_leaves_the_table_alone_when_it_is_told(shop: Shop) -> None:
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext

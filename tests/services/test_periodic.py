@@ -199,3 +199,43 @@ def test_without_a_zone_it_is_the_applications(make_app: MakeApp) -> None:
     Celeriac(app)
     with app.app_context():
         assert at(datetime.now(timezone.utc), zone=None).tz == ZoneInfo("America/New_York")
+
+
+def test_configured_entries_are_read_as_text_where_they_are_text(make_app: MakeApp) -> None:
+    app = make_app(CELERY={"beat_schedule": {
+        "a": {"task": "clean", "schedule": "*/5 * * * *"},
+        "b": {"task": "clean", "schedule": 30, "args": [1], "relative": True},
+        "c": {"task": "clean", "schedule": schedules.crontab(minute="3")},
+    }})  # fmt: skip
+    Celeriac(app)
+    found = entries(app)
+    assert found["a"]["schedule"] == ZonedCrontab("*/5", "*", "*", "*", "*")
+    assert found["b"]["schedule"] == 30
+    assert found["c"]["schedule"] == schedules.crontab(minute="3")
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ({"task": "clean", "schedule": "every day"}, "not a cron expression"),
+        ({"task": "clean", "schedule": -1}, "must be positive"),
+        ({"task": "clean", "schedule": schedules.schedule(-5)}, "must be positive"),
+        ({"task": "clean"}, "it has no 'schedule'"),
+        ({"tsk": "clean", "schedule": 1}, "did you mean 'task'"),
+        ({"schedule": 1}, "it has no 'task'"),
+        (5, "not a mapping"),
+    ],
+)
+def test_configured_entries_that_beat_would_stop_at_are_refused(
+    make_app: MakeApp, entry: Any, words: str
+) -> None:
+    app = make_app(CELERY={"beat_schedule": {"tidy": entry}})
+    with pytest.raises(ConfigError, match=words) as caught:
+        Celeriac(app)
+    assert "beat_schedule" in str(caught.value)
+    assert "'tidy'" in str(caught.value)
+
+
+def test_an_interval_that_is_none_is_refused() -> None:
+    with pytest.raises(ConfigError, match="must be positive"):
+        parse(schedules.schedule(-5))

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 import flask
-from kombu.exceptions import OperationalError
+from kombu.exceptions import EncodeError, OperationalError
 from werkzeug.exceptions import HTTPException
 
 from .. import errors
@@ -48,7 +48,7 @@ _KIND_OF: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] 
     (errors.UnknownTaskNameError, "unknown-type"),
     (errors.TaskStateError, "task-state"),
     (errors.CountChangedError, "count-changed"),
-    (errors.UnserializableArgumentError, "invalid-body"),
+    ((errors.UnserializableArgumentError, errors.MessageRefusedError, EncodeError), "invalid-body"),
     (errors.RecordsDisabledError, "records-disabled"),
     ((errors.StorageError, OperationalError, *OUT_OF_REACH), "unavailable"),
 )

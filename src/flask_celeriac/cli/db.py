@@ -115,12 +115,13 @@ def _has_file(ctx: click.Context) -> bool:
 def salvage(ctx: click.Context, aside: str | None) -> None:
     """Set a damaged file aside, make a new one, and copy what can be read.
 
-    Stop the workers, beat and the web server before.
+    Stop the workers, beat and the web server before; with --from they may go on.
     """
     from ..examination import examine
     from ..exclusive import set_aside
     from ..salvage import copy
 
+    named = aside
     with _told():
         if aside is None:
             url, file = _existing(ctx)
@@ -133,6 +134,11 @@ def salvage(ctx: click.Context, aside: str | None) -> None:
             url, file = _embedded(ctx)
         _make(url)
         copied = copy(os.path.abspath(aside), file)
+    if named is not None and not copied.read:
+        raise click.ClickException(
+            f"{named}: nothing of ours could be read in it: name the file that was set aside, whose"
+            " name ends in .damaged-<when>"
+        )
     for table, count in copied.rows.items():
         more = ", and others that could not be read" if table in copied.incomplete else ""
         click.echo(f"{count:>9} {_TABLES.get(table, f'rows of {table}')}{more}")

@@ -110,7 +110,8 @@ def outbox_line(ctx: click.Context) -> tuple[str, bool] | None:
         shown = engine.url.render_as_string()
     if found is None:
         missing = "no table celeriac_outbox: before tasks are sent on commit, run"
-        return f"{shown}: {missing} `flask celery db upgrade`", True
+        needed = cast("Any", load_celery(ctx)).on_commit.always
+        return f"{shown}: {missing} `flask celery db upgrade`", not needed
     if found:
         return "\n".join(f"{shown}: celeriac_outbox differs: {each}" for each in found), False
     return f"{shown}: table celeriac_outbox is as it should be", True

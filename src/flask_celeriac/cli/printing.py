@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import click
@@ -48,8 +49,21 @@ class Column(NamedTuple):
 
 
 def print_json(document: Any) -> None:
-    """Print one document; what JSON does not know is printed as Python shows it."""
-    click.echo(json.dumps(document, indent=2, default=repr))
+    """Print one document; what JSON does not know is printed as Python shows it.
+
+    Numbers that are none are null there, as in the HTTP API.
+    """
+    click.echo(json.dumps(_finite(document), indent=2, default=repr, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {name: _finite(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(each) for each in value]
+    return value
 
 
 def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str | Text]]) -> None:

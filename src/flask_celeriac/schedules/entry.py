@@ -62,6 +62,9 @@ def parse(expression: object, timezone: str | None = None) -> BaseSchedule:
             f"not with {expression!r}."
         )
     if isinstance(expression, BaseSchedule):
+        every = getattr(expression, "run_every", None)
+        if isinstance(every, timedelta) and every <= timedelta(0):
+            raise ConfigError(f"{expression!r} is not a schedule: the interval must be positive.")
         return copy.copy(expression)  # beat ties a schedule to one application
     if isinstance(expression, timedelta):
         every = expression

@@ -1,0 +1,55 @@
+"""The entries of ``beat_schedule``, checked before beat meets them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from celery.schedules import BaseSchedule
+
+from ..config import Settings
+from ..errors import ConfigError
+from .entry import parse
+
+#: What Celery's beat takes; of another scheduler an entry may have more.
+_KEYS = ("task", "schedule", "args", "kwargs", "options", "relative")
+
+
+def complete(settings: Settings) -> None:
+    """Check each entry of ``beat_schedule``, and read the texts among the schedules as cron fields.
+
+    :raises ConfigError: beat would stop at one, or send without end
+    """
+    entries = settings.celery.get("beat_schedule")
+    if not isinstance(entries, Mapping) or not entries:
+        return
+    own = settings.celery.get("beat_scheduler")
+    settings.celery["beat_schedule"] = {
+        name: _completed(f"{settings.origins['beat_schedule']}, entry {name!r}", entry, own)
+        for name, entry in entries.items()
+    }
+
+
+def _completed(where: str, entry: Any, scheduler: object) -> Any:
+    if not isinstance(entry, Mapping):
+        if hasattr(entry, "schedule"):  # an entry as beat makes it
+            return entry
+        raise ConfigError(f"{where}: it is {entry!r}, not a mapping with `task` and `schedule`")
+    for key in entry:
+        if key not in _KEYS and not scheduler:
+            close = difflib.get_close_matches(str(key), _KEYS, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(_KEYS)}"
+            raise ConfigError(f"{where}: there is no {key!r}: {hint}")
+    for key in ("task", "schedule"):
+        if entry.get(key) is None and not scheduler:
+            raise ConfigError(f"{where}: it has no {key!r}")
+    schedule = entry.get("schedule")
+    if not isinstance(schedule, (str, int, float, timedelta, BaseSchedule)):
+        return entry  # an object that the scheduler knows
+    try:
+        read = parse(schedule)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+    return {**entry, "schedule": read} if isinstance(schedule, str) else entry

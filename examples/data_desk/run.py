@@ -36,6 +36,8 @@ def refuse_taken_port(host: str, port: int) -> None:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
+        except OverflowError:
+            sys.exit(f"There is no port {port}: give one up to 65535, as in make demo PORT=5001")
         except OSError as error:
             sys.exit(
                 f"Port {port} cannot be used: {error.strerror}. "

@@ -331,11 +331,13 @@ _SHORTEST_SECRET = 16
 
 def _secrets(value: Any) -> tuple[str, ...]:
     """Secrets, the newest first; a text has commas between them, or is a JSON list."""
+    text = value
     if isinstance(value, str):
         value = _names(value, Setting("signing_keys", "list", None, ()))
     given: list[Any] = list(value) if isinstance(value, (list, tuple)) else [None]
     secrets = tuple(secret for secret in given if isinstance(secret, str))
-    if len(secrets) != len(given):
+    nothing_but_commas = isinstance(text, str) and "," in text and not secrets
+    if len(secrets) != len(given) or nothing_but_commas:
         raise ValueError("give a list of texts, the one to sign with first")
     if any(len(secret.encode()) < _SHORTEST_SECRET for secret in secrets):
         raise ValueError(

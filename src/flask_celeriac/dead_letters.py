@@ -96,6 +96,8 @@ def bury(app: FlaskCelery, message: Any, reason: str, text: str, *, forged: bool
 
 def bury_letter(app: FlaskCelery, letter: Letter, why: Complaint) -> str:
     """:func:`bury`, for what was taken out of its message."""
+    if why.forged and letter.task_id:  # for whoever looks for the task under that
+        why = replace(why, text=f"{why.text}; it says that it is task {letter.task_id}")
     url = records_url(app)
     if url is None:
         task_id = (None if why.forged else letter.task_id) or new_id()

@@ -218,7 +218,7 @@ class OnCommit:
             if turn.out_of_reach:
                 logger.log(
                     logging.DEBUG if self._is_cut else logging.WARNING,
-                    "The broker is out of reach: %d messages wait in the outbox for a relay (%s)",
+                    "The broker is out of reach: %d message(s) wait in the outbox for a relay (%s)",
                     turn.taken - turn.published - turn.failed, turn.out_of_reach,
                 )  # fmt: skip
             if turn.taken:
@@ -228,9 +228,7 @@ class OnCommit:
 
     def _dropped(self, number: int) -> None:
         level = logging.WARNING if self.always else logging.DEBUG
-        logger.log(
-            level, "%d messages of tasks are not sent: their transaction was not committed", number
-        )
+        logger.log(level, "%d task(s) are not sent: their transaction was not committed", number)
 
     # Relaying
 

@@ -57,6 +57,11 @@ def test_there_is_no_api_without_a_function_that_says_who_may() -> None:
             Celeriac().api(access=access)  # type: ignore[arg-type]
 
 
+def test_a_mistyped_argument_is_told() -> None:
+    with pytest.raises(ConfigError, match="did you mean streams="):
+        Celeriac().api(access=lambda: Access.READ, stream=5)  # type: ignore[call-arg]
+
+
 def test_there_are_no_more_streams_than_it_was_given(make: Make) -> None:
     for streams in (-1, True, 1.5, "9"):
         with pytest.raises(ConfigError, match="how many streams"):

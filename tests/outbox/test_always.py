@@ -61,7 +61,7 @@ def test_with_a_rollback_it_is_not_sent_and_that_is_told(
     shop.session.remove()
     assert shop.sent() == []
     warnings = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
-    assert warnings == ["1 messages of tasks are not sent: their transaction was not committed"] * 2
+    assert warnings == ["1 task(s) are not sent: their transaction was not committed"] * 2
 
 
 def test_in_a_task_too_but_not_its_retries(shop: Shop) -> None:

@@ -137,6 +137,7 @@ def test_what_is_not_signed_does_not_run(app: Flask, celery: Any) -> None:
         wait_for(lambda: ran == [100], "the true one does not run")
     letters = dead(celery)
     assert {str(task.error_message).partition(":")[0] for task in letters} == {"signature"}
+    assert all("it says that it is task " in str(task.error_message) for task in letters)
     # What is forged is not listed under the id it claims.
     assert message.headers["id"] not in {task.id for task in letters}
     assert "another" not in {task.id for task in letters}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import fields
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +40,12 @@ def make(
     :param decided: see :class:`~.context.Hooks`
     :raises ConfigError: there is no function that says who may do what
     """
+    known = [field.name for field in fields(Hooks)]
+    for argument in decided:
+        if argument not in known:
+            close = difflib.get_close_matches(argument, known, n=1)
+            hint = f"did you mean {close[0]}=?" if close else f"there are {', '.join(known)}, name"
+            raise ConfigError(f"celeriac.api({argument}=...): there is no such argument: {hint}")
     hooks = Hooks(**decided)
     if not callable(hooks.access):
         raise ConfigError(

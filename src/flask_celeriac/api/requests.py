@@ -72,6 +72,8 @@ def body_of(request: Request, model: type[Model]) -> Model:
             value = pydantic_core.from_json(raw, allow_inf_nan=False)
         except ValueError as error:
             raise Problem("invalid-request", f"The body is no JSON: {error}.") from None
+    if not isinstance(value, dict):
+        _refuse("invalid-body", [("", "It has to be an object")])
     try:
         return model.model_validate(value, strict=True)
     except ValidationError as error:

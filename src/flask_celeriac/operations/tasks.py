@@ -73,7 +73,10 @@ def find_record(app: FlaskCelery, sources: Sources, task_id: str) -> TaskRecord 
     return replace(reading.of_row(app, row), result=_result(app, row), traceback=row.traceback)
 
 
-_WHY_UNKNOWN = "it was never sent or was discarded, or its record has been pruned"
+_WHY_UNKNOWN = (
+    "it was never sent or was discarded, its record has been pruned, or a worker refused its"
+    " message, as one that is not signed (`flask celery list --state dead`)"
+)
 
 
 def _result(app: FlaskCelery, row: Any) -> Any:

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from ..celery_app import FlaskCelery
 
 
+#: Seconds after which a task that nothing keeps, on a broker that cannot be asked, is odd.
+OLD = 60.0
+
+
 @dataclass(frozen=True)
 class Reason:
     """One reason why a task has not been begun.
@@ -180,7 +184,7 @@ def _limited(app: FlaskCelery, task: TaskRecord) -> Reason | None:
 def _others(sources: Sources, task: TaskRecord, *, alone: bool) -> list[Reason]:
     """How many tasks come before it, where the broker is ours."""
     if sources.queue is None or task.state != states.QUEUED:
-        return [] if not alone else [_NEXT]
+        return [] if not alone else [_OLD if time.time() - task.created > OLD else _NEXT]
     with sources.queue.connection() as db:
         message = queue_queries.find_message(db, task.id)
         if message is None:
@@ -194,3 +198,8 @@ def _others(sources: Sources, task: TaskRecord, *, alone: bool) -> list[Reason]:
 
 
 _NEXT = Reason("next", "Nothing keeps it: it is begun as soon as a worker has room for it.")
+_OLD = Reason(
+    "next",
+    "Nothing that is known here keeps it. If its queue is empty, its message is gone: a worker may"
+    " have refused it, as one that is not signed (`flask celery list --state dead`).",
+)

@@ -3,7 +3,7 @@
 PYTHON ?= python3
 PORT ?= 5000
 ARGS ?=
-WORKERS ?= 3
+WORKERS ?= 5
 RECIPES ?=
 SUITES ?=
 SCALE ?= 1

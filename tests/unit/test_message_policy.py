@@ -107,6 +107,7 @@ def test_pickle_and_yaml_have_to_be_asked_for(key: str, value: Any) -> None:
         ("SIGNING_KEYS", "short", "16 bytes"),
         ("SIGNING_KEYS", ["long enough, this one", 5], "list of texts"),
         ("SIGNING_KEYS", {"new": "a long enough secret"}, "list of texts"),
+        ("SIGNING_KEYS", " , ", "list of texts"),
     ],
 )
 def test_a_value_of_no_use_is_refused(key: str, value: Any, wanted: str) -> None:

@@ -56,8 +56,8 @@ class Run:
             with workers.running(commands, self.home, self.environment) as running:
                 row.update(self._drain(running))
                 if self.scenario.then_rests:
-                    row.update(self._round_trips())
                     row.update(self._idle(running))
+                    row.update(self._round_trips())
         if self.scenario.beside_later:
             self._check_that_still_wait(self.plan.later)
         return row

@@ -25,7 +25,7 @@ class Plan:
     many: int = 30_000
     queued: int = 100_000
     later: int = 100_000
-    calls: int = 1_000
+    calls: int = 2_000
     repetitions: int = 3
     idle: float = 8.0
     settle: float = 3.0

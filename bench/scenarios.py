@@ -26,7 +26,7 @@ class Scenario:
     :param in_bulk: whether those that can, send with ``delay_many``
     :param is_long: whether the queue is the long one of the plan
     :param beside_later: whether tasks with an ``eta`` far away wait in the queue
-    :param then_rests: whether round trips and idleness are measured when the queue is empty
+    :param then_rests: whether idleness and round trips are measured when the queue is empty
     """
 
     name: str

@@ -29,7 +29,7 @@ EVERY = 127
 #: Seconds for which others are kept out, or waited for, at most.
 BRIEF = 0.03
 #: Seconds between two attempts of the thread.
-PAUSE = 0.01
+PAUSE = 0.2
 
 logger = logging.getLogger(__name__)
 _checkpointers: dict[str, Checkpointer] = {}

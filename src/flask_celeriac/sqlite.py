@@ -20,8 +20,9 @@ from .sqlite_opening import connect
 VERSION = apsw.sqlite_lib_version()
 #: Seconds between two looks whether the file is still the one that was opened.
 LOOK_EVERY = 1.0
-#: Bytes a put leaves free on the disk, for acks, results and checkpoints.
-RESERVE = 16 * 1024 * 1024
+#: Bytes a put leaves free on the disk, for acks and results: what the log takes until it is emptied
+#: by whoever commits.
+RESERVE = 24 * 1024 * 1024
 #: Bytes free that nobody uses up within the seconds until the next look.
 AMPLE, ROOM_EVERY = 1024 * 1024 * 1024, 0.1
 

@@ -195,7 +195,7 @@ def fill(connection: Connection, body: str = "x" * 10_000) -> int:
     return count
 
 
-@pytest.mark.parametrize("small_disk", [64], indirect=True)
+@pytest.mark.parametrize("small_disk", [80], indirect=True)
 def test_a_full_disk_is_a_clear_error_and_acks_still_work(small_disk: Path) -> None:
     url = sqlite.url_of(str(small_disk / "celeriac.db"))
     with Connection(url) as producer, Connection(url) as consumer:
@@ -214,7 +214,7 @@ def test_a_full_disk_is_a_clear_error_and_acks_still_work(small_disk: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("small_disk", "body"), [(24, 10_000), (40, 100_000)], indirect=["small_disk"]
+    ("small_disk", "body"), [(40, 10_000), (56, 100_000)], indirect=["small_disk"]
 )
 def test_what_was_acknowledged_is_what_is_there_after_a_full_disk(
     small_disk: Path, body: int
@@ -228,7 +228,7 @@ def test_what_was_acknowledged_is_what_is_there_after_a_full_disk(
         assert size(connection) == count
 
 
-@pytest.mark.parametrize("small_disk", [24], indirect=True)
+@pytest.mark.parametrize("small_disk", [40], indirect=True)
 def test_acks_are_kept_while_others_fill_the_disk(small_disk: Path) -> None:
     """They are written as soon as there is room: nothing runs again."""
     url = sqlite.url_of(str(small_disk / "celeriac.db"))
@@ -249,7 +249,7 @@ def test_acks_are_kept_while_others_fill_the_disk(small_disk: Path) -> None:
         assert Receiver(producer, "jobs").quiet(), f"{len(refusals)} acks were refused"
 
 
-@pytest.mark.parametrize("small_disk", [24], indirect=True)
+@pytest.mark.parametrize("small_disk", [40], indirect=True)
 def test_what_a_callback_did_not_see_comes_back_once_there_is_room(small_disk: Path) -> None:
     url = sqlite.url_of(str(small_disk / "celeriac.db"))
     filler: list[Path] = []

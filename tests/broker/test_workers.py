@@ -541,7 +541,7 @@ def test_an_expired_task_does_not_run(app: Celery, url: str, log: Path, ledger: 
     assert started(ledger, 1) == 0
 
 
-@pytest.mark.parametrize("small_disk", [24], indirect=True)
+@pytest.mark.parametrize("small_disk", [40], indirect=True)
 @pytest.mark.parametrize("pool", ["prefork", "solo"])
 def test_a_worker_outlives_a_full_disk(
     small_disk: Path, log: Path, ledger: Path, pool: str

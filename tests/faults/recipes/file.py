@@ -16,8 +16,8 @@ from tests.system.killing import Watcher
 
 #: Seconds within which a caller is told that there is no room.
 PATIENCE = 5.0
-#: Of that disk; and what is left before it is filled: the last 16 MiB are not for new tasks.
-SIZE, ROOM = 96 * 1024 * 1024, 20 * 1024 * 1024
+#: Of that disk; and what is left before it is filled: the last 24 MiB are not for new tasks.
+SIZE, ROOM = 96 * 1024 * 1024, 28 * 1024 * 1024
 COMMANDS = (
     *("list", "list --json", "queues", "workers", "config", "db current", "db check", "list --all"),
     *("queues --json", "workers --json", "config --json", "prune --keep-others 99999999"),

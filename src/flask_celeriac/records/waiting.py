@@ -136,7 +136,7 @@ class Waiting:
                     on_interval()
                 time.sleep(min(interval, FALLBACK / 10))
 
-    def sweep(self) -> None:
+    def sweep_waiters(self) -> None:
         """Take away what callers of :meth:`wait_for` left behind that were killed."""
         if self._ringer is not None:
             self._ringer.sweep()

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from ..ledgers import FORGET
 from ..operations import pruning
 from ..operations.pruning import DAY
-from ..records.waiting import Waiting
 from ..urls import records_url
 from .periodic import Periodic
 
@@ -83,8 +82,9 @@ def prune(app: FlaskCelery, over: threading.Event) -> int:
     except Exception as error:  # noqa: BLE001 - it is tried again in an hour
         logger.warning("Old records cannot be deleted, trying again later: %s", error)
     forget(app, over)
-    if isinstance(app.backend, Waiting):
-        app.backend.sweep()
+    sweep = getattr(app.backend, "sweep_waiters", None)
+    if sweep is not None:
+        sweep()
     if deleted:
         logger.info("Deleted %d records of tasks that ended long ago", deleted)
     return deleted

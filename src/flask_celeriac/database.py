@@ -244,19 +244,12 @@ def masked(url: str) -> str:
     return make_url(url).render_as_string()
 
 
-def _close_embedded() -> None:
-    for url, engine in list(_engines.items()):
-        if url.startswith("celeriac:"):
-            engine.dispose()
-
-
 def _forget_inherited() -> None:
-    """In a forked child: new pools; the parent's connections stay the parent's."""
+    """In a forked child: new pools, as a thread of the parent may have been inside the old."""
     global _lock
     _lock = threading.Lock()
     for engine in _engines.values():
         engine.dispose(close=False)
 
 
-fork_gate.before(_close_embedded)
 fork_gate.in_child(_forget_inherited)

@@ -103,8 +103,16 @@ class File:
             )
         self._look_at = time.monotonic() + LOOK_EVERY
 
-    def release(self, connection: apsw.Connection, synchronous: str) -> None:
-        self._idle[synchronous].append(connection)
+    def take_back(
+        self, connection: apsw.Connection, synchronous: str, error: BaseException | None
+    ) -> None:
+        """Keep a connection for the next, if it is good after this error."""
+        # After damage the next connection may find another file here; a transaction that could
+        # not even be rolled back would make every later one fail.
+        if isinstance(error, DAMAGED) or connection.in_transaction:
+            connection.close(force=True)
+        else:
+            self._idle[synchronous].append(connection)
 
     def close(self) -> None:
         """Close the idle connections, for a process that is done with the file."""
@@ -194,12 +202,7 @@ class Session:
             raise explain(error, self._file.path) from error
 
     def _give_back(self, error: BaseException | None) -> None:
-        # After damage the next connection may find another file here; a transaction that could
-        # not even be rolled back would make every later one fail.
-        if isinstance(error, DAMAGED) or self._connection.in_transaction:
-            self._connection.close(force=True)
-        else:
-            self._file.release(self._connection, self._synchronous)
+        self._file.take_back(self._connection, self._synchronous, error)
 
     def _end(self, connection: apsw.Connection, *, failed: bool) -> None:
         if not failed:

@@ -9,14 +9,14 @@ to upgrade from reading to writing; reads outside of one see the latest commit.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import apsw
 
 from . import fork_gate
-from .sqlite_errors import explain
-from .sqlite_opening import connect as open_file
+from .sqlite import file_at
+from .sqlite_errors import DAMAGED, explain
 
 apilevel = "2.0"
 threadsafety = 1
@@ -25,6 +25,7 @@ sqlite_version = apsw.sqlite_lib_version()
 sqlite_version_info = tuple(int(part) for part in sqlite_version.split("."))
 
 Binary = bytes
+_SYNCHRONOUS = "NORMAL"
 #: Before these, no transaction is begun.
 _READS = ("SELECT", "PRAGMA", "EXPLAIN", "VALUES", "BEGIN")
 
@@ -86,81 +87,72 @@ def _translated(error: apsw.Error, path: str) -> DatabaseError:
 
 
 def connect(path: str) -> Connection:
-    """Open a connection for SQLAlchemy.
+    """A connection for SQLAlchemy.
 
-    :param path: absolute path of the file.
+    :param path: absolute path of the file; it is opened by the first statement.
     """
     return Connection(path)
 
 
 class Connection:
-    """PEP 249's connection, with the two extras SQLAlchemy's dialect for ``sqlite3`` uses."""
+    """PEP 249's connection, with the two extras SQLAlchemy's dialect for ``sqlite3`` uses.
+
+    It has one of the process's connections to the file only while a statement or a transaction
+    goes on: between them there is nothing that a fork could take along.
+    """
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.isolation_level: str | None = ""
-        self._raw = open_file(path)
-        self._inside = False
+        self._file = file_at(path)
+        self._raw: apsw.Connection | None = None
 
     def cursor(self) -> Cursor:
         """A new cursor."""
         return Cursor(self)
 
-    def create_function(
-        self, name: str, narg: int, function: Callable[..., Any], *, deterministic: bool = False
-    ) -> None:
-        """Register an SQL function, as ``sqlite3`` does."""
-        self._raw.create_scalar_function(name, function, narg, deterministic=deterministic)
+    def create_function(self, *_: Any, **__: Any) -> None:
+        """Nothing: SQLAlchemy offers a ``REGEXP`` so, which no statement of ours has."""
 
     def run(
         self, sql: str, parameters: Sequence[Any], many: Iterable[Any] | None
     ) -> tuple[list[tuple[Any, ...]], Any, int, int]:
         """Run a statement to its end: its rows, description, row count and last row id."""
+        raw = self._raw or self._take()
         try:
-            if not self._inside:
-                fork_gate.enter()
-                self._inside = True
-            begun = self._raw.in_transaction or self.isolation_level is None
+            begun = raw.in_transaction or self.isolation_level is None
             if not begun and not sql.lstrip()[:7].upper().startswith(_READS):
-                self._raw.execute("BEGIN IMMEDIATE")
-            return self._execute(sql, parameters, many)
+                raw.execute("BEGIN IMMEDIATE")
+            return self._execute(raw, sql, parameters, many)
         except apsw.Error as error:
+            self._give_back(error, ended=isinstance(error, DAMAGED))
             raise _translated(error, self.path) from error
         finally:
-            if not self._raw.in_transaction:
-                self._leave()
+            self._give_back()
 
     def _execute(
-        self, sql: str, parameters: Sequence[Any], many: Iterable[Any] | None
+        self,
+        raw: apsw.Connection,
+        sql: str,
+        parameters: Sequence[Any],
+        many: Iterable[Any] | None,
     ) -> tuple[list[tuple[Any, ...]], Any, int, int]:
-        raw, before = self._raw, self._raw.total_changes()
+        before = raw.total_changes()
         cursor = raw.cursor()
-        if many is None:
-            cursor.execute(sql, tuple(parameters))
-        else:
-            cursor.executemany(sql, many)
         try:
-            described = cursor.get_description()
-        except apsw.ExecutionCompleteError:  # no row came
-            described = self._describe(sql, parameters) if many is None else ()
-        rows = cursor.fetchall()
+            if many is None:
+                cursor.execute(sql, tuple(parameters))
+            else:
+                cursor.executemany(sql, many)
+            try:
+                described = cursor.get_description()
+            except apsw.ExecutionCompleteError:  # no row came
+                described = _describe(raw, sql, parameters) if many is None else ()
+            rows = cursor.fetchall()
+        finally:
+            cursor.close(force=True)  # or what was interrupted goes on reading
         columns = tuple((name, *[None] * 6) for name, _ in described) or None
         return rows, columns, raw.total_changes() - before, raw.last_insert_rowid()
-
-    def _describe(self, sql: str, parameters: Sequence[Any]) -> tuple[tuple[str, str], ...]:
-        """The columns a statement would have had rows of; it is prepared, but not run."""
-        described: tuple[tuple[str, str], ...] = ()
-
-        def note(cursor: apsw.Cursor, *_: Any) -> bool:
-            nonlocal described
-            described = cursor.get_description()
-            return False
-
-        cursor = self._raw.cursor()
-        cursor.exec_trace = note
-        with contextlib.suppress(apsw.ExecTraceAbort):
-            cursor.execute(sql, tuple(parameters))
-        return described
 
     def commit(self) -> None:
         """Commit the open transaction, if there is one."""
@@ -170,29 +162,60 @@ class Connection:
         """Roll the open transaction back, if there is one."""
         self._end("ROLLBACK")
 
+    def close(self) -> None:
+        """Roll back."""
+        try:
+            self.rollback()
+        finally:
+            self._give_back(ended=True)
+
     def _end(self, verb: str) -> None:
         try:
-            if self._raw.in_transaction:
+            if self._raw is not None and self._raw.in_transaction:
                 self._raw.execute(verb)
         except apsw.Error as error:
+            self._give_back(error, ended=isinstance(error, DAMAGED))
             raise _translated(error, self.path) from error
         finally:
-            if not self._raw.in_transaction:
-                self._leave()
+            self._give_back()
 
-    def _leave(self) -> None:
-        if self._inside:
-            self._inside = False
-            fork_gate.leave()
-
-    def close(self) -> None:
-        """Roll back and close."""
-        self.rollback()
+    def _take(self) -> apsw.Connection:
         fork_gate.enter()
         try:
-            self._raw.close()
+            self._raw = self._file.acquire(_SYNCHRONOUS)
+        except BaseException:
+            fork_gate.leave()
+            raise
+        return self._raw
+
+    def _give_back(self, error: BaseException | None = None, *, ended: bool = False) -> None:
+        """Unless a transaction goes on that may be ended still."""
+        raw = self._raw
+        if raw is None or (raw.in_transaction and not ended):
+            return
+        self._raw = None
+        try:
+            self._file.take_back(raw, _SYNCHRONOUS, error)
         finally:
             fork_gate.leave()
+
+
+def _describe(
+    raw: apsw.Connection, sql: str, parameters: Sequence[Any]
+) -> tuple[tuple[str, str], ...]:
+    """The columns a statement would have had rows of; it is prepared, but not run."""
+    described: tuple[tuple[str, str], ...] = ()
+
+    def note(cursor: apsw.Cursor, *_: Any) -> bool:
+        nonlocal described
+        described = cursor.get_description()
+        return False
+
+    cursor = raw.cursor()
+    cursor.exec_trace = note
+    with contextlib.suppress(apsw.ExecTraceAbort):
+        cursor.execute(sql, tuple(parameters))
+    return described
 
 
 class Cursor:

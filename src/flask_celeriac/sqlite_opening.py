@@ -94,7 +94,7 @@ def _connect(path: str, synchronous: str) -> apsw.Connection:
 def _connect_once(path: str, synchronous: str) -> apsw.Connection:
     with _opening:
         _create(path)
-        connection = apsw.Connection(path, statementcachesize=64)
+        connection = apsw.Connection(path, statementcachesize=128)
     _open.add(connection)
     try:
         _set_up(connection, path, synchronous)

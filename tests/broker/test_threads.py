@@ -8,11 +8,12 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
 from kombu import Message
+from sqlalchemy import text
 
 from flask_celeriac import database, fork_gate, sqlite, sqlite_dbapi
 from tests.broker.conftest import Connect
@@ -130,11 +131,37 @@ def test_a_fork_while_threads_open_connections(connect: Connect, path: str) -> N
         connection.cursor().execute("SELECT count(*) FROM message")
         connection.close()
 
-    # Few forks: one in a thousand meets a connection of the thread between its statement and its
-    # end, which the child takes along.
     with in_the_background(open_and_close):
-        for _ in range(3):
+        for _ in range(25):
             assert fork_and(open_and_close) == 0
+
+
+def open_files(path: str) -> list[str]:
+    """What this process has open of a file, its log and their index."""
+    found = []
+    for number in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):
+            found.append(os.readlink(f"/proc/self/fd/{number}"))
+    return [name for name in found if name.startswith(path)]
+
+
+def test_a_connection_between_two_statements_is_not_taken_along(
+    connect: Connect, path: str
+) -> None:
+    """Its parent may cut the index in which the child believes to have a lock."""
+    put(connect(), "first")
+    engine = database.engine_for(sqlite.url_of(path))
+    with engine.connect() as connection:
+        counting = text("SELECT count(*) FROM message")
+        assert connection.execute(counting).scalar() == 1
+        assert open_files(path)
+
+        def child() -> None:
+            assert open_files(path) == []
+            put(connect(), "second")
+
+        assert fork_and(child) == 0
+        assert connection.execute(counting).scalar() == 2
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")

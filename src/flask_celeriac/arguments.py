@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import enum
 import inspect
 from collections.abc import Callable, Iterator, Mapping
@@ -13,6 +12,7 @@ from kombu import serialization
 from kombu.exceptions import EncodeError
 
 from . import errors
+from .spelling import did_you_mean
 
 
 class UnserializableArgumentError(errors.UnserializableArgumentError, EncodeError):
@@ -36,8 +36,7 @@ def _unpickled(*args: object) -> UnserializableArgumentError:
 def unknown(option: str, task_name: str, name: str, fun: Callable[..., Any]) -> errors.ConfigError:
     """The error of an option that names an argument which its task does not have."""
     parameters = inspect.signature(fun).parameters
-    close = difflib.get_close_matches(name, parameters, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(parameters) or 'none'}"
+    hint = did_you_mean(name, parameters, f"it has {', '.join(parameters) or 'none'}")
     return errors.ConfigError(f"{option}: the task {task_name} has no argument {name!r}: {hint}")
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
+
+from .spelling import closest, did_you_mean
 
 #: Our own keys, without the ``CELERIAC_`` in front.
 OWN_KEYS = (
@@ -200,22 +201,24 @@ def unknown(spelling: str, *, flat: bool) -> str:
     if low.removeprefix("celery_") in ("broker", "backend"):
         low = "broker_url" if low.endswith("broker") else "result_backend"
     for candidate in (low, low.removeprefix("celery_"), f"task_{low.removeprefix('celery_')}"):
-        close = difflib.get_close_matches(candidate, names, n=1, cutoff=0.8)
+        close = closest(candidate, names, cutoff=0.8)
         if close:
-            name = names[close[0]]
+            name = names[close]
             return f"did you mean {'CELERY_' + name.upper() if flat else name}?"
     return "Celery has no such setting: remove it, or correct its name"
 
 
 def unknown_argument(key: str) -> str:
     """What to say of an argument of ``init_app`` that nobody knows."""
-    close = difflib.get_close_matches(key.lower(), OWN_KEYS, n=1, cutoff=0.7)
-    return f"did you mean {close[0]}?" if close else unknown(key, flat=False)
+    otherwise = unknown(key, flat=False)
+    return did_you_mean(key.lower(), OWN_KEYS, otherwise, written=str, cutoff=0.7)
 
 
 def unknown_own(key: str) -> str:
     """What to say of a key with our prefix that we do not have."""
-    close = difflib.get_close_matches(key.lower(), OWN_KEYS, n=1, cutoff=0.5)
-    if close:
-        return f"did you mean CELERIAC_{close[0].upper()}?"
-    return "the keys are " + ", ".join(f"CELERIAC_{name.upper()}" for name in OWN_KEYS)
+    choice = "the keys are " + ", ".join(map(_own, OWN_KEYS))
+    return did_you_mean(key.lower(), OWN_KEYS, choice, written=_own, cutoff=0.5)
+
+
+def _own(name: str) -> str:
+    return f"CELERIAC_{name.upper()}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 import re
@@ -16,6 +15,7 @@ from urllib.parse import urlsplit
 from .config_keys import Setting
 from .config_mask import mask
 from .errors import ConfigError
+from .spelling import did_you_mean
 
 _TRUE = {"true", "yes", "on", "1", "t", "y"}
 _FALSE = {"false", "no", "off", "0", "f", "n"}
@@ -187,8 +187,8 @@ def _timezone(value: Any, where: str) -> Any:
     # No database at all (Windows without tzdata): nothing to compare with.
     if known or not names:
         return known or value
-    close = difflib.get_close_matches(value.casefold(), names, n=1)
-    hint = f"did you mean {names[close[0]]!r}?" if close else "give a name such as 'Europe/Berlin'"
+    otherwise = "give a name such as 'Europe/Berlin'"
+    hint = did_you_mean(value.casefold(), names, otherwise, written=lambda name: repr(names[name]))
     raise ConfigError(f"{where}: there is no time zone {value!r}: {hint}")
 
 

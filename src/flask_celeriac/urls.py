@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable
 from importlib.metadata import entry_points
@@ -15,6 +14,7 @@ from kombu.transport import TRANSPORT_ALIASES
 from .config import Settings
 from .config_sources import Origin
 from .errors import ConfigError
+from .spelling import did_you_mean
 
 if TYPE_CHECKING:
     from .celery_app import FlaskCelery
@@ -122,9 +122,8 @@ def _check(settings: Settings, key: str, scheme: str, known: Iterable[str], what
     elif what == "result backend" and name in ("amqp", "amqps", "pyamqp"):
         hint = 'write "rpc://" for results in messages'
     else:
-        close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-        choice = ", ".join(sorted(known))
-        hint = f'did you mean "{close[0]}://"?' if close else f"there are {choice}"
+        choice = "there are " + ", ".join(sorted(known))
+        hint = did_you_mean(name, known, choice, written='"{}://"'.format)
     raise ConfigError(f'{settings.origins[key]}: there is no {what} called "{name}": {hint}')
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import fields
@@ -13,6 +12,7 @@ import flask
 from werkzeug.routing import PathConverter
 
 from ..errors import ConfigError
+from ..spelling import did_you_mean
 from . import csrf, problems
 from .access import Access
 from .answers import respond
@@ -43,8 +43,8 @@ def make(
     known = [field.name for field in fields(Hooks)]
     for argument in decided:
         if argument not in known:
-            close = difflib.get_close_matches(argument, known, n=1)
-            hint = f"did you mean {close[0]}=?" if close else f"there are {', '.join(known)}, name"
+            choice = f"there are {', '.join(known)}, name"
+            hint = did_you_mean(argument, known, choice, written="{}=".format)
             raise ConfigError(f"celeriac.api({argument}=...): there is no such argument: {hint}")
     hooks = Hooks(**decided)
     if not callable(hooks.access):

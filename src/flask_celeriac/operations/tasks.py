@@ -13,6 +13,7 @@ from ..broker import task_queries as queue_queries
 from ..errors import TaskStateError, UnknownTaskError, UnknownTaskNameError
 from ..records import description, gate_queries, task_queries
 from ..records.task_record import Attempt, TaskRecord
+from ..spelling import did_you_mean
 from ..task_ids import new_id
 from . import outbox, reading
 from .listing import LARGEST_PAGE
@@ -138,10 +139,7 @@ def send(
     """
     task = app.tasks.get(name)
     if task is None:
-        import difflib
-
-        close = difflib.get_close_matches(name, app.tasks, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else "import the module that declares it"
+        hint = did_you_mean(name, app.tasks, "import the module that declares it")
         raise UnknownTaskNameError(f"There is no task called {name!r}: {hint}")
     return task.apply_async(tuple(args), dict(kwargs or {}), **options)
 

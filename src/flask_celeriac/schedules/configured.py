@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
@@ -11,6 +10,7 @@ from celery.schedules import BaseSchedule
 
 from ..config import Settings
 from ..errors import ConfigError
+from ..spelling import did_you_mean
 from .entry import parse
 
 #: What Celery's beat takes; of another scheduler an entry may have more.
@@ -39,8 +39,7 @@ def _completed(where: str, entry: Any, scheduler: object) -> Any:
         raise ConfigError(f"{where}: it is {entry!r}, not a mapping with `task` and `schedule`")
     for key in entry:
         if key not in _KEYS and not scheduler:
-            close = difflib.get_close_matches(str(key), _KEYS, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(_KEYS)}"
+            hint = did_you_mean(str(key), _KEYS, f"there are {', '.join(_KEYS)}")
             raise ConfigError(f"{where}: there is no {key!r}: {hint}")
     for key in ("task", "schedule"):
         if entry.get(key) is None and not scheduler:

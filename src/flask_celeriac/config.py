@@ -242,7 +242,7 @@ class _Resolution:
         if given.spelling not in self._warned:
             self._warned.add(given.spelling)
             hint = keys.unknown(given.spelling, flat=given.is_flat)
-            _warn(f"{given.origin} is unknown to Celery: {hint}")
+            warn(f"{given.origin} is unknown to Celery: {hint}")
 
     def _warn_overruled(self) -> None:
         """Both stand in ``app.config``; what overrides them from outside is meant to."""
@@ -312,7 +312,7 @@ def _warn_unread(settings: Settings, environ: Mapping[str, str]) -> None:
         if not variable.startswith("CELERIAC_") or variable in settings.origins:
             continue
         if keys.own_key(variable) in keys.OWN_KEYS:
-            _warn(
+            warn(
                 f"environment {variable} is not read: call it FLASK_{variable}, or put it into"
                 " app.config"
             )
@@ -350,13 +350,13 @@ def _short(path: str) -> str:
 
 
 def _warn_conflict(name: str, winner: tuple[Origin, Any], loser: tuple[Origin, Any]) -> None:
-    _warn(
+    warn(
         f"{winner[0]} = {mask(winner[1], name)!r} and {loser[0]} = {mask(loser[1], name)!r} "
         f"both give {name}: the first wins, remove the other"
     )
 
 
-def _warn(message: str) -> None:
+def warn(message: str) -> None:
     """Warn at the caller outside this package, who can change the configuration."""
     package, level = __name__.rpartition(".")[0], 1
     frame = inspect.currentframe()

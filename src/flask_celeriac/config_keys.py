@@ -42,6 +42,7 @@ _KINDS = {
     "task_default_priority": "int",
     "task_default_rate_limit": "any",
     "task_queues": "dict or list",
+    "worker_concurrency": "int",
     "worker_max_memory_per_child": "float",
 }
 

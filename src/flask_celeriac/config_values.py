@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 import math
 import re
-import zoneinfo
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from functools import cache
 from typing import Any, cast
 from urllib.parse import urlsplit
 
+from .config_choices import CHECKS, timezone
 from .config_keys import Setting
 from .config_mask import mask
 from .errors import ConfigError
-from .spelling import did_you_mean
 
 _TRUE = {"true", "yes", "on", "1", "t", "y"}
 _FALSE = {"false", "no", "off", "0", "f", "n"}
@@ -42,7 +40,7 @@ def coerce(setting: Setting, value: Any, *, where: str, raw: str | None = None) 
     if value is None:
         return None
     if setting.name == "timezone":
-        return _timezone(value, where)
+        return timezone(value, where)
     convert = _CONVERTERS.get(setting.kind)
     if convert is None:
         return value
@@ -51,12 +49,16 @@ def coerce(setting: Setting, value: Any, *, where: str, raw: str | None = None) 
     if setting.kind == "string" and raw is not None and _is_number(value):
         value = raw
     try:
-        return convert(value, setting)
+        converted = convert(value, setting)
     except ValueError:
         shown = mask(value, setting.name)
         raise ConfigError(
             f"{where}: {setting.name} takes {_WANTED[setting.kind]}, not {shown!r}"
         ) from None
+    check = CHECKS.get(setting.name)
+    if check is not None and converted is not None:
+        check(converted, where)
+    return converted
 
 
 def _is_number(value: object) -> bool:
@@ -81,9 +83,19 @@ def _number(value: Any, setting: Setting) -> Any:
         raise _Unfit
     if isinstance(value, float) and math.isnan(value):
         raise _Unfit
+    if _is_negative(value) and setting.name not in _MAY_BE_NEGATIVE:
+        raise _Unfit
     if setting.kind == "int" and isinstance(value, (float, timedelta)):
         return _whole(value)
     return value
+
+
+#: Where a number below 0 means something.
+_MAY_BE_NEGATIVE = {"result_cache_max"}
+
+
+def _is_negative(value: Any) -> bool:
+    return value < timedelta(0) if isinstance(value, timedelta) else _is_number(value) and value < 0
 
 
 def _parse_number(text: str) -> int | float:
@@ -168,33 +180,12 @@ _WANTED = {
     "dict": "a mapping (a JSON object)",
     "dict or list": "a mapping or a list of queues",
     "flag or dict": "true, false or a mapping (a JSON object)",
-    "float": "a number",
-    "int": "a whole number",
+    "float": "a number of 0 or more",
+    "int": "a whole number of 0 or more",
     "list": "a list (or names with commas between)",
     "string": "a text",
     "tuple": "a list (or names with commas between)",
 }
-
-
-def _timezone(value: Any, where: str) -> Any:
-    """The name as the time zone database writes it, so that it is found on every system."""
-    if isinstance(value, (int, float, bytes, *_CONTAINERS)):
-        raise ConfigError(f"{where}: timezone takes a name such as 'Europe/Berlin', not {value!r}")
-    if not isinstance(value, str) or value in ("", "UTC"):
-        return value
-    names = _time_zones()
-    known = names.get(value.strip().casefold())
-    # No database at all (Windows without tzdata): nothing to compare with.
-    if known or not names:
-        return known or value
-    otherwise = "give a name such as 'Europe/Berlin'"
-    hint = did_you_mean(value.casefold(), names, otherwise, written=lambda name: repr(names[name]))
-    raise ConfigError(f"{where}: there is no time zone {value!r}: {hint}")
-
-
-@cache
-def _time_zones() -> dict[str, str]:
-    return {name.casefold(): name for name in zoneinfo.available_timezones()}
 
 
 #: Days in a thousand years: what is more is a mistake, such as seconds.

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from kombu import serialization
 
-from .config import CeleriacOptions
+from .config import CeleriacOptions, warn
 from .errors import ConfigError, MessageRefusedError
+from .spelling import closest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -126,19 +127,32 @@ def policy_of(app: FlaskCelery) -> MessagePolicy:
 def check_settings(settings: Settings) -> None:
     """Refuse formats that run or build what they are told to, unless they are asked for by name.
 
+    A format that is not known, but like one that is, is warned of.
+
     :raises ConfigError: one is named, without ``CELERIAC_ALLOW_PICKLE``
     """
-    if settings.options.allow_pickle:
-        return
     for key in _FORMATS:
         given = settings.celery.get(key) or ()
-        for content_type in content_types([given] if isinstance(given, str) else given):
-            if content_type in UNSAFE:
+        names = [given] if isinstance(given, str) else given
+        _warn_of_mistakes(names, str(settings.origins.get(key)))
+        for content_type in content_types(names):
+            if content_type in UNSAFE and not settings.options.allow_pickle:
                 raise ConfigError(
                     f"{settings.origins[key]}: {UNSAFE[content_type]} lets whoever can write to the"
                     " broker or the result store run code or exhaust memory: use json, or set"
                     " CELERIAC_ALLOW_PICKLE = True if only you can write there"
                 )
+
+
+def _warn_of_mistakes(names: Iterable[Any], where: str) -> None:
+    known = [*kombu_serialization.registry.name_to_type, *kombu_serialization.registry.type_to_name]
+    for name in names:
+        close = closest(name, known) if isinstance(name, str) and name not in known else None
+        if close:
+            warn(
+                f"{where}: no format {name!r} is known: did you mean {close!r}? One of your own is"
+                " known once kombu.serialization.register() was called, before init_app()"
+            )
 
 
 def content_types(names: Iterable[Any]) -> set[str]:

@@ -41,7 +41,6 @@ def from_variable(name: str, text: str) -> Any:
         ("result_backend_max_retries", "inf", float("inf")),
         ("broker_heartbeat", "2.5", 2.5),
         ("worker_concurrency", "4", 4),
-        ("worker_concurrency", "auto", "auto"),
         ("task_default_priority", "5", 5),
         ("task_default_rate_limit", "10/m", "10/m"),
         ("task_default_queue", "12", "12"),
@@ -90,6 +89,16 @@ def test_texts_become_what_celery_takes(name: str, text: str, wanted: object) ->
         ("accept_content", {"json": True}),
         ("task_routes", '{"a": '),
         ("timezone", 5),
+        ("worker_concurrency", -3),
+        ("worker_concurrency", "auto"),
+        ("broker_pool_limit", "-1"),
+        ("task_time_limit", -0.5),
+        ("result_expires", timedelta(seconds=-1)),
+        ("task_routes", 5),
+        ("task_routes", [("shop.*", {"queue": "shop"})]),
+        ("task_default_rate_limit", "10/x"),
+        ("task_default_rate_limit", "often"),
+        ("task_default_rate_limit", "-1/s"),
     ],
 )
 def test_impossible_values_are_refused_with_spelling_and_remedy(name: str, given: object) -> None:
@@ -110,6 +119,15 @@ def test_an_unknown_time_zone_gets_a_hint() -> None:
         value("timezone", "Europe/Berlim")
     with pytest.raises(ConfigError, match="give a name such as"):
         value("timezone", "!")
+
+
+def test_an_unknown_pool_gets_a_hint() -> None:
+    with pytest.raises(ConfigError, match="there is no worker_pool 'gevnt': did you mean 'gevent'"):
+        value("worker_pool", "gevnt")
+    with pytest.raises(ConfigError, match="did you mean 'threads'"):
+        value("worker_pool", "Threads")
+    with pytest.raises(ConfigError, match="there are prefork, "):
+        value("worker_pool", "x")
 
 
 @pytest.mark.parametrize(
@@ -135,6 +153,14 @@ def test_an_unknown_time_zone_gets_a_hint() -> None:
         ("redis_backend_use_ssl", False),
         ("task_compression", False),
         ("worker_max_memory_per_child", 12000),
+        ("worker_pool", "threads"),
+        ("worker_pool", "some.where:Pool"),
+        ("worker_pool", dict),
+        ("task_routes", [{"shop.*": "shop"}, "some.where.route"]),
+        ("task_routes", [[("shop.*", {"queue": "shop"})]]),
+        ("task_default_rate_limit", 5),
+        ("task_default_rate_limit", "0.5/h"),
+        ("result_cache_max", -1),
     ],
 )
 def test_objects_of_python_pass_unchanged(name: str, given: object) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flask_celeriac.config import resolve
-from flask_celeriac.errors import ConfigError, MessageRefusedError
+from flask_celeriac.errors import ConfigError, ConfigWarning, MessageRefusedError
 from flask_celeriac.message_policy import (
     MessagePolicy,
     check_settings,
@@ -128,3 +128,21 @@ def test_secrets_come_from_the_environment(given: str, keys: tuple[str, ...]) ->
     settings = resolve({}, environ={"FLASK_CELERIAC_SIGNING_KEYS": given})
     assert settings.options.signing_keys == keys
     assert keys[0] not in repr(settings.options)
+
+
+@pytest.mark.parametrize(
+    ("key", "given"),
+    [
+        ("task_serializer", "jsn"),
+        ("accept_content", ["json", "jsn"]),
+        ("result_serializer", "Json"),
+    ],
+)
+def test_a_format_that_is_like_a_known_one_is_warned_of(key: str, given: Any) -> None:
+    with pytest.warns(ConfigWarning, match=rf'"{key}"\]: no format .* did you mean \'json\''):
+        check_settings(resolve({"CELERY": {key: given}}, environ={}))
+
+
+@pytest.mark.parametrize("given", ["json", "application/json", "protobuf", "auth"])
+def test_other_formats_are_not(given: str) -> None:
+    check_settings(resolve({"CELERY": {"task_serializer": given}}, environ={}))

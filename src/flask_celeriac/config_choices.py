@@ -1,0 +1,79 @@
+"""Settings of Celery whose values are names, and what else Celery reads only in its worker."""
+
+from __future__ import annotations
+
+import zoneinfo
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import cache
+from typing import Any
+
+from .errors import ConfigError
+from .spelling import did_you_mean
+
+
+def timezone(value: Any, where: str) -> Any:
+    """The name as the time zone database writes it, so that it is found on every system."""
+    if isinstance(value, (int, float, bytes, list, tuple, set, frozenset, Mapping)):
+        raise ConfigError(f"{where}: timezone takes a name such as 'Europe/Berlin', not {value!r}")
+    if not isinstance(value, str) or value in ("", "UTC"):
+        return value
+    names = _time_zones()
+    known = names.get(value.strip().casefold())
+    # No database at all (Windows without tzdata): nothing to compare with.
+    if known or not names:
+        return known or value
+    otherwise = "give a name such as 'Europe/Berlin'"
+    hint = did_you_mean(value.casefold(), names, otherwise, written=lambda name: repr(names[name]))
+    raise ConfigError(f"{where}: there is no time zone {value!r}: {hint}")
+
+
+@cache
+def _time_zones() -> dict[str, str]:
+    return {name.casefold(): name for name in zoneinfo.available_timezones()}
+
+
+def _pool(value: Any, where: str) -> None:
+    """A pool's name, or where its class is, as in ``module:Class``."""
+    from celery.concurrency import get_available_pool_names
+
+    names = list(get_available_pool_names())
+    if not isinstance(value, str) or value in ("", *names) or ":" in value or "." in value:
+        return
+    hint = did_you_mean(value.lower(), names, f"there are {', '.join(names)}")
+    raise ConfigError(f"{where}: there is no worker_pool {value!r}: {hint}")
+
+
+def _rate(value: Any, where: str) -> None:
+    """How many tasks in which time, as in ``"10/m"``."""
+    from celery.utils.time import rate
+
+    with suppress(KeyError, TypeError, ValueError):
+        if not isinstance(value, bool) and rate(value) >= 0:
+            return
+    raise ConfigError(
+        f"{where}: task_default_rate_limit takes a number a second, or a text such as '10/s',"
+        f" '100/m' or '5/h', not {value!r}"
+    )
+
+
+def _routes(value: Any, where: str) -> None:
+    """Mappings, functions or the paths of functions, one or a list of them."""
+    from celery.app.routes import prepare
+
+    with suppress(TypeError, ValueError):
+        routes: list[Any] = prepare(value)
+        if all(callable(route) or hasattr(route, "route_for_task") for route in routes):
+            return
+    raise ConfigError(
+        f"{where}: task_routes takes a mapping such as {{'shop.*': {{'queue': 'shop'}}}}, a"
+        f" function or its path, or a list of these, not {value!r}"
+    )
+
+
+#: What looks at a value that has its type already, by the name of the setting.
+CHECKS: dict[str, Callable[[Any, str], None]] = {
+    "task_default_rate_limit": _rate,
+    "task_routes": _routes,
+    "worker_pool": _pool,
+}

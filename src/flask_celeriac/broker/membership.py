@@ -93,6 +93,9 @@ class Member:
                 self._renew()
             except StorageError as error:
                 logger.warning("The lease of this worker was not renewed, trying again: %s", error)
+            except Exception:
+                # This thread has to live: without a lease what this worker runs is given to others.
+                logger.exception("The lease of this worker was not renewed, trying again")
 
     def _renew(self) -> None:
         if self._lease < liveness.uptime():

@@ -299,3 +299,34 @@ def test_a_suspend_is_noticed_before_anything_else(
 def test_a_lease_is_a_number_of_seconds(connect: Connect, lease: Any) -> None:
     with pytest.raises(ValueError, match=r"broker_transport_options\['lease'\]"):
         connect(lease=lease).connect()
+
+
+def test_a_key_of_another_program_costs_nothing_of_other_queues(
+    connect: Connect, server: redis.Redis
+) -> None:
+    receiver = Receiver(connect(), "jobs", "mail", prefetch=10)
+    server.set("mail", "not a list")
+    put(connect(), 1, 2, 3, queue="jobs")
+    assert sorted(receiver.drain(3).bodies) == [1, 2, 3]
+    assert server.hlen("unacked") == 3
+    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+        receiver.quiet()
+    server.delete("mail")
+    put(connect(), 4, queue="mail")
+    assert receiver.drain(4).bodies[3:] == [4]
+
+
+def test_what_cannot_be_put_back_stays_booked(
+    connect: Connect, server: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    put(connect(), 1, 2, queue="jobs")
+    put(connect(), 3, queue="mail")
+    stopped = Receiver(connect(), "jobs", "mail", prefetch=10).drain(3)
+    server.set("jobs", "not a list")
+    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+        take_over(server, stopped)
+    assert server.lrange("mail", 0, -1)
+    assert server.hlen("unacked") == 2
+    server.delete("jobs")
+    assert take_over(server, stopped) == 2
+    assert server.llen("jobs") == 2

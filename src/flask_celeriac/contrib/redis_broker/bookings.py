@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from celery.utils.time import maybe_iso8601
+from redis.exceptions import ResponseError
 
 from . import scripts
 
@@ -36,10 +37,11 @@ def restore(
     :param owner: the process that claimed them.
     :param dead: it died, which is counted in the messages; nothing is done if it lives after all.
     :return: how many were put back, -1 if it lives.
+    :raises redis.exceptions.ResponseError: some could not be, and are booked still
     """
     fixed = [keys.unacked, keys.index, keys.claims(owner), keys.workers]
     remaining = sorted(tags, key=_age, reverse=True)
-    count = 0
+    count, refused = 0, None
     while remaining or dead:
         some, remaining = remaining[: scripts.CHUNK], remaining[scripts.CHUNK :]
         where: list[str] = []
@@ -47,12 +49,19 @@ def restore(
         for tag, place, text in _booked(server, keys, some, owner):
             where += [place, keys.idle(keys.queue_of(place))]
             what += [tag, edited(text, crashed=dead)]
-        done = server.restore(keys=[*fixed, *where], args=[owner if dead else "", keys.bell, *what])
+        try:
+            done = server.restore(
+                keys=[*fixed, *where], args=[owner if dead else "", keys.bell, *what]
+            )
+        except ResponseError as error:
+            done, refused = 0, error
         if done < 0:
             return -1
         count += done
         if not remaining:
             break
+    if refused:
+        raise refused
     return count
 
 

@@ -217,6 +217,11 @@ class Member:
                     logger.warning("The lease of this worker cannot be renewed now: %s", error)
                 failed = True
                 self._tried.set()
+            except Exception:
+                # This thread has to live: without a lease what this worker runs is given to others.
+                logger.exception("The lease of this worker was not renewed, trying again")
+                failed = True
+                self._tried.set()
         self._part()
         self._tried.set()
 
@@ -265,7 +270,10 @@ class Member:
         self._suspects = {name: self._suspects.get(name, now) for name in overdue}
         for name, since in list(self._suspects.items()):
             if name != self.id and now - since >= self.lease / 4:
-                recover(self._server, self.keys, name)
+                try:
+                    recover(self._server, self.keys, name)
+                except exceptions.ResponseError as error:  # some of it: the others have to go on
+                    logger.error("Redis refuses tasks of a worker that died: %s", error)
                 del self._suspects[name]
 
     def _part(self) -> None:

@@ -65,7 +65,8 @@ redis.call('HDEL', KEYS[3], unpack(ARGV))
 #: ARGV: process or '', bell or '', limit, prefix and first number of the tags, queues, their flags
 #: ('1' where nothing is acknowledged), acks, tags to acknowledge, the end of each queue's booking.
 #: Returns whether the process is taken to live; then tag and booking of each message. Called again
-#: after its answer was lost, it returns what it booked then.
+#: after its answer was lost, it returns what it booked then. What Redis refuses for one list, whose
+#: key may be another program's, is the answer only where nothing was taken from the others.
 _CLAIM = (
     _NOW
     + """
@@ -93,11 +94,12 @@ if me ~= '' then
   end
 end
 local lists = #KEYS - 4 - queues
-local bookings, scores, places = {}, {}, {}
+local bookings, scores, places, refused = {}, {}, {}, nil
 for i = 1, lists do
   if limit <= 0 then break end
   local queue = (i - 1) % queues + 1
-  local items = redis.call('RPOP', KEYS[4 + i], limit)
+  local items = redis.pcall('RPOP', KEYS[4 + i], limit)
+  if items and items.err then refused, items = items, nil end
   for _, item in ipairs(items or {}) do
     local tag, booking = '', '[' .. item .. ARGV[8 + acks + queue]
     if string.sub(ARGV[7], queue, queue) == '0' then
@@ -129,13 +131,15 @@ if bell ~= '' then
     end
   end
 end
+if refused and #got == 1 then return refused end
 return got
 """.replace("IDLE", str(IDLE))
 )
 
 #: KEYS: unacked, index, claims, workers, then list and idle set of each message. ARGV: the process
 #: that is taken to be dead or '', bell, then tag and text of each message. The last one ends up
-#: at the head. Returns how many were put back, or -1 if the process lives after all.
+#: at the head. Returns how many were put back, or -1 if the process lives after all. What cannot be
+#: put back stays booked, and why is the answer.
 _RESTORE = (
     _NOW
     + _RING
@@ -145,17 +149,23 @@ if dead ~= '' then
   local lease = redis.call('ZSCORE', workers, dead)
   if lease and tonumber(lease) >= clock() then return -1 end
 end
-local count = 0
+local count, refused = 0, nil
 for i = 0, (#KEYS - 4) / 2 - 1 do
   local tag = ARGV[3 + 2 * i]
-  if redis.call('HDEL', unacked, tag) == 1 then
-    redis.call('ZREM', index, tag)
-    redis.call('RPUSH', KEYS[5 + 2 * i], ARGV[4 + 2 * i])
-    ring(KEYS[6 + 2 * i], ARGV[2], 1)
-    count = count + 1
+  local put = redis.call('HEXISTS', unacked, tag)
+  if put == 1 then put = redis.pcall('RPUSH', KEYS[5 + 2 * i], ARGV[4 + 2 * i]) end
+  if type(put) == 'table' then
+    refused = put
+  else
+    if redis.call('HDEL', unacked, tag) == 1 then
+      redis.call('ZREM', index, tag)
+      ring(KEYS[6 + 2 * i], ARGV[2], 1)
+      count = count + 1
+    end
+    redis.call('HDEL', claims, tag)
   end
-  redis.call('HDEL', claims, tag)
 end
+if refused then return refused end
 if dead ~= '' and redis.call('EXISTS', claims) == 0 then redis.call('ZREM', workers, dead) end
 return count
 """

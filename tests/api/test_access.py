@@ -206,6 +206,25 @@ def test_a_session_is_used_by_its_own_site_only(
     assert make()("POST", START, {}, headers=headers).status_code == status
 
 
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 404),
+        ({"Sec-Fetch-Site": "same-origin"}, 404),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Origin": "http://elsewhere.example", "Content-Type": "text/plain"}, 403),
+        ({"Origin": "http://elsewhere.example", "Content-Type": "application/json"}, 404),
+        ({"Origin": "http://elsewhere.example", "Authorization": "Bearer 1"}, 404),
+    ],
+)
+def test_who_is_let_in_by_address_sends_no_form_of_another_site(
+    make: Make, headers: dict[str, str], status: int
+) -> None:
+    client = make().client
+    answer = client.post(f"{API}/tasks/nobody-knows/revoke", headers=headers, data=b"")
+    assert answer.status_code == status
+
+
 def test_looking_needs_no_proof(make: Make) -> None:
     assert make()("GET", "/tasks", headers={"Cookie": "session=1"}).status_code == 200
 

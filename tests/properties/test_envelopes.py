@@ -117,6 +117,38 @@ class NoChannel:
         return body
 
 
+class KombusChannel:
+    """What kombu does for a message before it is delivered."""
+
+    codecs = virtual.Channel.codecs
+    decode_body = virtual.Channel.decode_body
+
+
+@given(
+    replaced=st.dictionaries(
+        st.sampled_from(["headers", "properties", "content-type", "content-encoding", "x"]),
+        ANY,
+        max_size=2,
+    ),
+    properties=st.dictionaries(
+        st.sampled_from(["body_encoding", "delivery_info", "delivery_tag", "x"]), ANY, max_size=3
+    ),
+    headers=st.dictionaries(st.sampled_from(["compression", "id", "x"]), ANY, max_size=3),
+)
+def test_whatever_an_envelope_says_it_makes_a_message(
+    replaced: dict[str, Any], properties: dict[str, Any], headers: dict[str, Any]
+) -> None:
+    text = envelope("1", {}, {})
+    spoilt = json.loads(text)
+    spoilt["properties"].update(properties)
+    spoilt["headers"].update(headers)
+    stencil._kept.clear()
+    raw = unpack(claimed("1", encode({**spoilt, **replaced}), claims=2), "1.2")
+    message = Message(raw, channel=KombusChannel())
+    assert message.delivery_tag == "1.2"
+    assert message.delivery_info["redelivered"] is True
+
+
 def both(body: Any, accept: Any = ("application/json",)) -> list[Any]:
     """What kombu's message and ours say that a body is, or why it is none."""
     found = []

@@ -122,6 +122,7 @@ def _whole(message: dict[str, Any]) -> dict[str, Any]:
     properties = message["properties"]
     if type(message["headers"]) is not dict or type(properties["delivery_info"]) is not dict:
         raise TypeError
+    properties.pop("body_encoding", None)  # in a row a body is as it was sent
     return message
 
 

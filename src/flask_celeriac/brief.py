@@ -1,4 +1,4 @@
-"""Writes that nobody waits for longer than a moment: a task is worth more than its record.
+"""What nobody waits for longer than a moment: a task is worth more than its record.
 
 The database is told how long a statement may take, and may wait for others. So a table that is
 locked, or a server that is overloaded, costs a task a second or two and its record some words.
@@ -6,7 +6,6 @@ locked, or a server that is overloaded, costs a task a second or two and its rec
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any, TypeVar
@@ -31,7 +30,6 @@ T = TypeVar("T")
 #: What says that nothing could be written just now: also a server that is about to be a replica's.
 _PASSING = (*database.OUT_OF_REACH, InternalError, TimeoutError, StorageError, OSError)
 _engines: dict[str, Engine] = {}
-_lock = threading.Lock()
 
 #: For one transaction only: a pooler in between would give what is set for longer to others.
 _LIMITS = text(
@@ -39,7 +37,7 @@ _LIMITS = text(
 ).bindparams(locked=f"{LOCKED * 1000:.0f}", all=f"{STATEMENT * 1000:.0f}")
 
 
-def write(url: str, work: Callable[[Connection], T]) -> T:
+def run(url: str, work: Callable[[Connection], T]) -> T:
     """Do something in a transaction of its own, soon or not at all.
 
     :param url: as :func:`.database.engine_for` takes it
@@ -81,15 +79,16 @@ def _engine(url: str) -> Engine:
     engine = _engines.get(url)
     if engine is not None:
         return engine
-    with _lock:
-        if url not in _engines:
-            arguments = _ARGUMENTS.get(make_url(url).get_driver_name(), {})
-            engine = create_engine(url, pool_timeout=LOCKED, connect_args=arguments)
-            with engine.connect():  # else what makes the tables would wait for a server
-                pass
-            database.engine_for(url)
-            _engines[url] = engine
-        return _engines[url]
+    arguments = _ARGUMENTS.get(make_url(url).get_driver_name(), {})
+    engine = create_engine(url, pool_timeout=LOCKED, connect_args=arguments)
+    # Else what makes the tables would wait for a server; and each thread for the one before it.
+    with engine.connect():
+        pass
+    database.engine_for(url)
+    kept = _engines.setdefault(url, engine)
+    if kept is not engine:
+        engine.dispose()
+    return kept
 
 
 _SECOND = f"{LOCKED:.0f}"
@@ -116,8 +115,6 @@ _ARGUMENTS["psycopg2"] = _ARGUMENTS["psycopg"]
 
 def _forget_inherited() -> None:
     """In a forked child: new pools; the parent's connections stay the parent's."""
-    global _lock
-    _lock = threading.Lock()
     for engine in _engines.values():
         engine.dispose(close=False)
 

@@ -16,7 +16,9 @@ _SECRET_WORDS = (
 )
 _SECRET_KEY = re.compile(rf"(?:{_SECRET_WORDS})|(?:^|[_\-.])(?:pass|sig)$", re.IGNORECASE)
 _SECRET_PAIR = re.compile(
-    rf"(?<![\w\-])((?:[\w\-]*(?:{_SECRET_WORDS})[\w\-]*|pass|sig)=)[^&;\s]+", re.IGNORECASE
+    r"(?<![\w\-])(?=[\w\-]+=)"  # else each place in a long word would be looked at again and again
+    rf"((?:[\w\-]*(?:{_SECRET_WORDS})[\w\-]*|pass|sig)=)[^&;\s]+",
+    re.IGNORECASE,
 )
 _BLANK = re.compile(r"[\s\"'<>]")
 

@@ -53,7 +53,8 @@ _LOCK = 0x63656C65
 _PATIENCE = 60
 
 _engines: dict[str, Engine] = {}
-_lock = threading.Lock()
+#: Of each database one, as one that does not answer keeps who asks others from nothing.
+_locks: dict[str, threading.Lock] = {}
 
 
 def engine_for(url: str) -> Engine:
@@ -68,7 +69,7 @@ def engine_for(url: str) -> Engine:
         return _engines[url]
     except KeyError:
         pass
-    with _lock:
+    with _locks.setdefault(url, threading.Lock()):
         if url not in _engines:
             engine = unprepared(url)
             try:
@@ -246,8 +247,7 @@ def masked(url: str) -> str:
 
 def _forget_inherited() -> None:
     """In a forked child: new pools, as a thread of the parent may have been inside the old."""
-    global _lock
-    _lock = threading.Lock()
+    _locks.clear()
     for engine in _engines.values():
         engine.dispose(close=False)
 

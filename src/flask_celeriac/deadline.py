@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 
-from . import fork_gate
+from . import background, fork_gate
 
 _changed = threading.Condition()
 _numbers = itertools.count()
@@ -29,6 +29,8 @@ _IDLE = 10.0
 def watch(fileno: int, seconds: float) -> Iterator[None]:
     """Shut a socket down if the block is not over in time, which ends whoever waits for it.
 
+    Where no thread can be started, as at the end of the process, nobody watches.
+
     :param seconds: the same ones wherever this is used
     """
     global _thread
@@ -36,8 +38,7 @@ def watch(fileno: int, seconds: float) -> Iterator[None]:
     with _changed:
         _watched[number] = time.monotonic() + seconds, fileno
         if _thread is None:
-            _thread = threading.Thread(target=_run, name="celeriac-deadline", daemon=True)
-            _thread.start()
+            _thread = background.start(_run, "celeriac-deadline")
         elif len(_watched) == 1:
             _changed.notify()
     try:

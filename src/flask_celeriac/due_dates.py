@@ -96,7 +96,7 @@ def _seconds(app: FlaskCelery, countdown: Any, eta: Any) -> float | None:
         return None  # Celery says what is wrong with it
     eta = maybe_iso8601(eta)
     if eta.tzinfo is None:
-        eta = eta.replace(tzinfo=app.timezone)
+        eta = eta.replace(tzinfo=timezone.utc)  # as workers take it
     seconds: float = (eta - datetime.now(timezone.utc)).total_seconds()
     return seconds
 

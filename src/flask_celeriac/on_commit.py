@@ -236,7 +236,12 @@ class OnCommit:
         """The way from a database with the outbox to the broker."""
         app = self._app
         return Relay(
-            engine, app, functools.partial(sending.relaying, app), self._announce, self._bury
+            engine,
+            app,
+            functools.partial(sending.relaying, app),
+            self._announce,
+            self._bury,
+            alone=transactions.is_private(engine),
         )
 
     def find_engine(self) -> Engine | None:

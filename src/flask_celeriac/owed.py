@@ -8,7 +8,6 @@ to write once more.
 from __future__ import annotations
 
 import atexit
-import contextlib
 import logging
 import threading
 import time
@@ -16,7 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from . import brief, fork_gate
+from . import background, brief, fork_gate
 
 #: Seconds between two tries.
 PAUSE = 5.0
@@ -66,9 +65,8 @@ class Owed:
                 return False
             self._waiting.append(write)
             if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._run, name="celeriac-owed", daemon=True)
-                with contextlib.suppress(RuntimeError):  # the process ends, and settles then
-                    self._thread.start()
+                # None where the process ends, and settles then.
+                self._thread = background.start(self._run, "celeriac-owed")
         return True
 
     def settle(self) -> bool:
@@ -105,7 +103,7 @@ class Owed:
 def _written(write: Write) -> bool:
     """Whether something need not be tried again."""
     try:
-        brief.write(write.url, write.work)
+        brief.run(write.url, write.work)
     except Exception as error:  # noqa: BLE001 - whatever the database says
         if brief.may_pass(error):
             return False

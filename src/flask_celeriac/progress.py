@@ -186,11 +186,12 @@ class Run:
             "state": states.RUNNING,
             "updated": time.time(),
         }
-        engine_for(url)  # which makes the tables
         began = time.monotonic()
         if not url.startswith("celeriac:"):
-            brief.write(url, lambda connection: write_queries.write_progress(connection, values))
+            brief.run(url, lambda connection: write_queries.write_progress(connection, values))
             return time.monotonic() - began
+        engine_for(url)  # which makes the tables
+        began = time.monotonic()
         from . import sqlite  # with APSW, which not every program needs
 
         file = sqlite.file_at(sqlite.path_of(url))

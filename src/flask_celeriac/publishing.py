@@ -240,7 +240,10 @@ def _pairs(
                 f"call {number} is {call!r}: give each call's arguments as a tuple, such as"
                 f" ({call!r},), or as a dict of keyword arguments"
             )
-        yield arguments, new_id() if given is None else next(given)
+        task_id = new_id() if given is None else next(given, None)
+        if task_id is None:
+            raise ValueError(f"there are only {number} ids, and more calls: give one for each call")
+        yield arguments, task_id
 
 
 def _plans(task: Task[..., Any]) -> dict[tuple[str, ...], Plan]:

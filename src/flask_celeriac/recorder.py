@@ -19,7 +19,7 @@ from celery import states as celery_states
 from kombu.exceptions import EncodeError
 from kombu.utils.uuid import uuid
 
-from . import states
+from . import capturing, signing, states
 from .broker import queries as broker_queries
 from .broker import run_queries
 from .broker.conditions import NotPutError
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 _Work = Callable[[Any], object]
 #: What says that a message is never going to be sent.
 _REFUSALS = (EncodeError, MessageRefusedError)
+#: Headers of one message, not of the next one of its task.
+_OF_MESSAGE = frozenset((capturing.HEADER, signing.HEADER))
 #: Seconds for which nothing is tried after the database was out of reach.
 REST = 5.0
 
@@ -266,6 +268,9 @@ class Recorder:
         """
         now = time.time()
         said = description.of_message(headers["id"], headers, arguments)
+        if arguments is not None:
+            lasting = {name: headers[name] for name in headers.keys() - _OF_MESSAGE}
+            arguments = description.with_besides(arguments, lasting)
         eta, retries = said["eta"], headers.get("retries") or 0
         waiting = states.RETRYING if retries else states.SCHEDULED
         values = {
@@ -348,11 +353,12 @@ class Recorder:
         rests = time.monotonic() < self._rests_until
         if not rests:
             try:
-                brief.write(self._records, work)
+                brief.run(self._records, work)
             except Exception as error:  # noqa: BLE001 - a task is worth more than its record
-                self._rests_until = time.monotonic() + REST
                 logger.warning("Task %s cannot be recorded just now: %s", task_id, error)
                 rests = brief.may_pass(error)
+                if rests:  # otherwise it is this task's own, and others are recorded
+                    self._rests_until = time.monotonic() + REST
             else:
                 return True
         if rests and later is not None:

@@ -135,11 +135,10 @@ def _result(app: FlaskCelery, said: str) -> str | None:
 
 def recent(app: FlaskCelery) -> list[str]:
     """The tasks that were taken back lately, for a worker that was not there."""
-    from .database import engine_for
+    from . import brief
     from .records import gate_queries
 
-    url = records_url(app)
+    url, since = records_url(app), time.time() - KEPT
     if url is None:
         return []
-    with engine_for(url).connect() as connection:
-        return gate_queries.newest(connection, states.REVOKED, time.time() - KEPT, MOST)
+    return brief.run(url, lambda db: gate_queries.newest(db, states.REVOKED, since, MOST))

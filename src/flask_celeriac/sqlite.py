@@ -111,6 +111,7 @@ class File:
         # not even be rolled back would make every later one fail.
         if isinstance(error, DAMAGED) or connection.in_transaction:
             connection.close(force=True)
+            self._identity = ()
         else:
             self._idle[synchronous].append(connection)
 

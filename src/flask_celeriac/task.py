@@ -258,6 +258,7 @@ class Task(celery.Task[P, R]):
         :param ids: task ids of the caller's choice, one for each call
         :return: how many were sent; calls of a unique task that is there are not
         :raises TypeError: the task does not take such arguments
+        :raises ValueError: there are fewer ids than calls
         :raises UnserializableArgumentError: an argument cannot be serialized
 
         .. versionadded:: 0.1

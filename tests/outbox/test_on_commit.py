@@ -20,7 +20,7 @@ from kombu.exceptions import OperationalError
 from sqlalchemy import event
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
-from flask_celeriac import Celeriac, CeleriacError, operations
+from flask_celeriac import Celeriac, CeleriacError, on_commit, operations
 from flask_celeriac.errors import OutboxError, UnserializableArgumentError
 from flask_celeriac.outbox import transactions
 from flask_celeriac.outbox.courier import courier
@@ -239,6 +239,17 @@ def test_a_database_in_memory_sends_in_the_commit_itself(tmp_path: Path) -> None
         shop.session.commit()
         assert [message.headers["id"] for message in shop.messages()] == [result.id]
         assert shop.rows() == []
+
+
+def test_a_database_in_memory_sends_after_however_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody else can have taken it meanwhile."""
+    monkeypatch.setattr(on_commit, "LEASE", 0.0)
+    with opened(tmp_path, "sqlite://") as shop:
+        result = shop.add.delay_on_commit(1, 2)
+        shop.session.commit()
+        assert [message.headers["id"] for message in shop.messages()] == [result.id]
 
 
 def test_eager_tasks_run_at_once(tmp_path: Path) -> None:

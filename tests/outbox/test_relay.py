@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ from celery import chord, group
 from kombu import Exchange, Queue
 from sqlalchemy import event
 
-from flask_celeriac import operations
+from flask_celeriac import database, lost_tasks, operations
 from flask_celeriac.outbox import relay
 from flask_celeriac.outbox.courier import courier
+from flask_celeriac.records import gate_queries
 from flask_celeriac.tables import outbox
 from flask_celeriac.worker.relay import INTERVAL, LONGEST, RARELY, Rounds
 from tests.services.conftest import working
@@ -284,6 +286,39 @@ def test_records_are_written_when_it_is_sent(
         assert courier.wait(30)
         (task,) = operations.list_tasks(shop.celery).tasks
         assert (task.id, task.state, task.args) == (result.id, "scheduled", [1, 2])
+
+
+def test_what_is_lost_after_it_was_sent_is_sent_again_as_it_was(
+    tmp_path: Path, redis_url: str, postgres_url: str
+) -> None:
+    records = "postgresql+psycopg:" + postgres_url.partition(":")[2]
+    config = {"CELERY": {"broker_url": redis_url}, "CELERIAC_DATABASE": records}
+    with opened(tmp_path, f"sqlite:///{tmp_path}/app.db", **config) as shop:
+        options: dict[str, Any] = {
+            "expires": 3600,
+            "time_limit": 30,
+            "soft_time_limit": 20,
+            "shadow": "shown",
+            "ignore_result": True,
+            "headers": {"mine": 1},
+            "priority": 3,
+        }
+        shop.add.apply_async_on_commit((1, 2), link=shop.total.s(), **options)
+        shop.add.delay_on_commit(3, 4)
+        shop.session.commit()
+        assert courier.wait(30)
+        before = shop.messages()
+        with database.engine_for(records).connect() as connection:
+            lost = gate_queries.open_tasks(connection, time.time() + 1, 10)
+        for task in lost:
+            assert lost_tasks.send_again(shop.celery, task)
+        after = {message.headers["id"]: message for message in shop.messages()}
+        for message in before:
+            again = after[message.headers["id"]]
+            for name in ("expires", "timelimit", "shadow", "ignore_result", "mine", "root_id"):
+                assert again.headers.get(name) == message.headers.get(name), name
+            assert again.payload == message.payload
+            assert again.properties["priority"] == message.properties["priority"]
 
 
 @pytest.mark.parametrize("again", ["queued", "alone"])

@@ -160,6 +160,16 @@ def test_what_the_database_will_never_take_is_not_kept(
     assert "Task one cannot be recorded: " in caplog.text
 
 
+@pytest.mark.parametrize("app", ["redis+postgresql"], indirect=True)
+def test_a_task_that_can_never_be_recorded_costs_no_other_its_record(
+    app: Flask, caplog: pytest.LogCaptureFixture
+) -> None:
+    lock.apply_async((1,), task_id="x" * 300)
+    assert "cannot be recorded" in caplog.text
+    after = lock.delay(1)
+    assert operations.show(app.extensions["celery"], after.id).state == "queued"
+
+
 def test_what_cannot_be_written_stays_and_others_databases_are_written(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:

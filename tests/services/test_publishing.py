@@ -319,6 +319,8 @@ def test_a_refused_call_takes_its_batch_with_it(make_app: MakeApp, learned: bool
         assert shop.take() == []
         with pytest.raises(TypeError, match="as a tuple"):
             shop.add.delay_many(["text"])
+    with pytest.raises(ValueError, match="only 2 ids, and more calls"):
+        shop.add.delay_many([(1, 2)] * 3, ids=["a", "b"])
 
 
 def test_many_calls_reach_redis(make_app: MakeApp, redis_url: str) -> None:

@@ -144,7 +144,7 @@ class Api:
         url = records_url(self.celery)
         if url is None:
             raise RecordsDisabledError
-        brief.write(url, work)
+        brief.run(url, work)
 
     def _write(self, work: Callable[[Connection], None]) -> None:
         with self.engine.begin() as connection:

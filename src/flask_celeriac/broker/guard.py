@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from .. import background
 from ..errors import StorageError
 
 #: Seconds without a movement after which something is done about it.
@@ -34,8 +35,7 @@ class Guard:
     def watch(self) -> None:
         """Watch from now on, until nothing waits any more."""
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="celeriac-guard", daemon=True)
-            self._thread.start()
+            self._thread = background.start(self._run, "celeriac-guard")
         if not self._watching.is_set():  # to set it takes two locks
             self._watching.set()
 

@@ -223,7 +223,7 @@ def _place(cursor: str | None) -> tuple[float, str] | None:
         if not math.isfinite(place[0]) or "\0" in place[1]:
             raise ValueError
         return place
-    except (binascii.Error, ValueError, TypeError, RecursionError):
+    except (binascii.Error, ValueError, TypeError, RecursionError, OverflowError):
         raise InvalidRequestError(
             "cursor: it is none that a list gave out: begin the list anew without one"
         ) from None

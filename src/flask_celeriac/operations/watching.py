@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, ref
 
-from .. import fork_gate, states
+from .. import background, fork_gate, states
 from ..broker import task_queries as queue_queries
 from ..errors import UnknownTaskError
 from ..records import task_queries
@@ -115,15 +115,18 @@ class Watcher:
         self._thread: threading.Thread | None = None
 
     def watch(self, task_id: str) -> Watch:
-        """Begin to watch a task."""
+        """Begin to watch a task.
+
+        :raises RuntimeError: the system allows no more threads
+        """
         watch = Watch(self, task_id)
         with self._lock:
             self._watches.add(watch)
             if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._run, name="celeriac-watcher", daemon=True
-                )
-                self._thread.start()
+                self._thread = background.start(self._run, "celeriac-watcher")
+                if self._thread is None:
+                    self._watches.discard(watch)
+                    raise RuntimeError("This process can start no thread to watch tasks with")
         self._hurry.set()
         return watch
 

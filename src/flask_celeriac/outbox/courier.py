@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from .. import fork_gate
+from .. import background, fork_gate
 
 #: Seconds without work after which the thread ends; the next work begins another.
 IDLE = 10.0
@@ -50,12 +50,8 @@ class Courier:
                 return False
             self._jobs.append(job)
             if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(
-                    target=self._run, name="celeriac-courier", daemon=True
-                )
-                try:
-                    self._thread.start()
-                except RuntimeError:  # the process ends: the relay does it
+                self._thread = background.start(self._run, "celeriac-courier")
+                if self._thread is None:  # the process ends: the relay does it
                     self._jobs.pop()
                     return False
             self._changed.notify_all()

@@ -7,6 +7,7 @@ who publishes it again under the same task id.
 from __future__ import annotations
 
 import logging
+import math
 import random
 import re
 import sys
@@ -110,6 +111,7 @@ class Relay:
     :param open_producer: see :data:`OpenProducer`
     :param announce: called with messages before they are published
     :param bury: called with each message that is given up, and why
+    :param alone: whether nobody else can reach the database, as one in memory
 
     .. versionadded:: 0.1
     """
@@ -121,8 +123,11 @@ class Relay:
         open_producer: OpenProducer,
         announce: Callable[[Sequence[Message]], None] = lambda messages: None,
         bury: Callable[[Row, str], None] = lambda row, reason: None,
+        *,
+        alone: bool = False,
     ) -> None:
         self.engine = engine
+        self._alone = alone
         self._app = app
         self._open_producer = open_producer
         self._announce = announce
@@ -157,9 +162,11 @@ class Relay:
         for at in range(0, len(ids), BATCH):
             self._settle()
             now = time.time()
+            after = 0.0 if self._alone else now + MARGIN
             with self._reading() as connection:
-                rows = queries.owned(connection, ids[at : at + BATCH], owner, now + MARGIN)
+                rows = queries.owned(connection, ids[at : at + BATCH], owner, after)
             until = min((row.due or now for row in rows), default=now)
+            until = math.inf if self._alone else until
             total = total.and_then(self._deliver(rows, owner, until))
             if total.out_of_reach:
                 break

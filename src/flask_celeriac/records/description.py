@@ -67,6 +67,15 @@ _KEPT = (
     *("time_limit", "soft_time_limit", "shadow", "group_index", "ignore_result", "serializer"),
     *("headers", "replaced_task_nesting"),
 )
+#: The headers that Celery gives every message
+#: (https://docs.celeryq.dev/en/stable/internals/protocol.html).
+_OF_CELERY = frozenset(
+    (
+        *("lang", "task", "id", "shadow", "eta", "expires", "group", "group_index", "retries"),
+        *("timelimit", "root_id", "parent_id", "argsrepr", "kwargsrepr", "origin"),
+        *("ignore_result", "replaced_task_nesting", "stamped_headers", "stamps"),
+    )
+)
 _PLACE = re.compile(r'File "([^"]+)", line \d+, in (\S+)')
 
 
@@ -234,6 +243,22 @@ def besides(options: dict[str, Any], now: float) -> tuple[Any, ...]:
         if at is not None:
             kept["expires"] = datetime.fromtimestamp(at, timezone.utc).isoformat()
     return (embedded, kept) if embedded or kept else ()
+
+
+def with_besides(text: str, headers: dict[str, Any]) -> str | None:
+    """What :func:`text_of` makes of what :func:`besides` says, of a message made before.
+
+    :param text: its body, a list in JSON
+    """
+    limits = headers.get("timelimit") or (None, None)
+    said = {**headers, "time_limit": limits[0], "soft_time_limit": limits[1]}
+    said["headers"] = {name: headers[name] for name in headers.keys() - _OF_CELERY} or None
+    kept = {name: said[name] for name in (*_KEPT, "expires") if said.get(name) is not None}
+    if not kept.get("ignore_result"):
+        kept.pop("ignore_result", None)
+    if kept and text.endswith("]"):
+        text = f"{text[:-1]}, {dumps(kept)}]"
+    return text if len(text) <= LONGEST_ARGUMENTS else None
 
 
 def text_of(args: Any, kwargs: Any, *more: Any) -> str | None:

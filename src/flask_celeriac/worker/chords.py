@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .periodic import Repeated
+from .periodic import Periodic
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 #: Seconds between two looks.
 INTERVAL = 5.0
@@ -13,23 +16,23 @@ INTERVAL = 5.0
 logger = logging.getLogger(__name__)
 
 
-class ChordSweep(Repeated):
+class ChordSweep(Periodic):
     """Worker step that sends what is left behind, where the result backend is ours.
 
     .. versionadded:: 0.1
     """
 
-    requires = ("celery.worker.components:Timer",)
+    thread_name = "celeriac-chords"
 
-    def start(self, parent: Any) -> None:
-        """Begin to look."""
-        sweep = getattr(parent.app.backend, "sweep_chords", None)
-        if sweep is not None:
-            self.repeat(parent, INTERVAL, _safely, sweep)
+    def is_needed(self, app: Any) -> bool:
+        """Whether the result backend is ours."""
+        return hasattr(app.backend, "sweep_chords")
 
-
-def _safely(sweep: Any) -> None:
-    try:
-        sweep()
-    except Exception as error:  # noqa: BLE001 - whatever the database says, the worker goes on
-        logger.warning("Chords cannot be looked after, trying again: %s", error)
+    def rounds(self, app: Any) -> Iterator[float]:
+        """Look again and again."""
+        while True:
+            yield INTERVAL
+            try:
+                app.backend.sweep_chords()
+            except Exception as error:  # noqa: BLE001 - whatever the database says, it goes on
+                logger.warning("Chords cannot be looked after, trying again: %s", error)

@@ -75,6 +75,6 @@ def _write(url: str, task_id: str, work: Callable[[Any], None]) -> None:
     from .. import brief
 
     try:
-        brief.write(url, work)
+        brief.run(url, work)
     except Exception as error:  # noqa: BLE001 - a task is worth more than its history
         logger.warning("The lost attempt of task %s is not recorded: %s", task_id, error)

@@ -39,9 +39,17 @@ class Repeated(bootsteps.StartStopStep):
 class Periodic(bootsteps.StartStopStep):
     """Worker step that does one round after the other in a thread of its own.
 
+    What asks a database belongs here: one that does not answer would stop the event loop.
+
     .. versionadded:: 0.1
     """
 
+    # After all that forks: a process that is forked later finds the databases in use.
+    requires = (
+        "celery.worker.components:Timer",
+        "celery.worker.components:Pool",
+        "celery.worker.components:Beat",
+    )
     #: The name of the thread.
     thread_name: str
 
@@ -49,6 +57,7 @@ class Periodic(bootsteps.StartStopStep):
         super().__init__(worker, **kwargs)
         #: Set when the worker stops.
         self.over = threading.Event()
+        self._nudged = threading.Event()
         self._thread: threading.Thread | None = None
 
     def is_needed(self, app: FlaskCelery) -> bool:
@@ -69,9 +78,14 @@ class Periodic(bootsteps.StartStopStep):
         )
         self._thread.start()
 
+    def nudge(self) -> None:
+        """Have the next round done at once."""
+        self._nudged.set()
+
     def stop(self, parent: Any) -> None:
         """End after the round that is being done."""
         self.over.set()
+        self.nudge()
         if self._thread is not None:
             self._thread.join(timeout=FAREWELL)
             self._thread = None
@@ -80,5 +94,7 @@ class Periodic(bootsteps.StartStopStep):
 
     def _run(self, app: FlaskCelery) -> None:
         for pause in self.rounds(app):
-            if self.over.wait(pause):
+            self._nudged.wait(pause)
+            if self.over.is_set():
                 return
+            self._nudged.clear()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from celery import bootsteps
+from .periodic import Repeated
 
 #: Seconds between two looks.
 INTERVAL = 1.0
 
 
-class PoolWatch(bootsteps.StartStopStep):
+class PoolWatch(Repeated):
     """Worker step that looks after the pool's processes more often than Celery does.
 
     Celery is told when a process closes its pipes, which is a moment before the kernel says that
@@ -21,18 +21,8 @@ class PoolWatch(bootsteps.StartStopStep):
 
     requires = ("celery.worker.components:Hub", "celery.worker.components:Pool")
 
-    def __init__(self, worker: Any, **kwargs: Any) -> None:
-        super().__init__(worker, **kwargs)
-        self._timer: Any = None
-
     def start(self, parent: Any) -> None:
         """Begin to look, in workers that have an event loop and processes."""
         maintain = getattr(parent.pool, "maintain_pool", None)
         if maintain is not None and parent.use_eventloop:
-            self._timer = parent.hub.call_repeatedly(INTERVAL, maintain)
-
-    def stop(self, parent: Any) -> None:
-        """Look no more."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+            self.repeat(parent, INTERVAL, maintain)

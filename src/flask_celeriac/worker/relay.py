@@ -76,11 +76,6 @@ class Relaying(Periodic):
     .. versionadded:: 0.1
     """
 
-    # After all that forks: a process that is forked later finds the databases in use.
-    requires = (
-        "celery.worker.components:Pool",
-        "celery.worker.components:Beat",
-    )
     thread_name = "celeriac-relay"
 
     def is_needed(self, app: FlaskCelery) -> bool:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
-import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from celery import bootsteps
+from .periodic import Periodic
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 #: Seconds between two times; a worker that says nothing for a minute is taken for dead.
 INTERVAL = 15.0
@@ -14,19 +16,16 @@ INTERVAL = 15.0
 logger = logging.getLogger(__name__)
 
 
-class Slots(bootsteps.StartStopStep):
-    """Worker step that writes now and then that the worker is alive, in a thread of its own.
+class Slots(Periodic):
+    """Worker step that writes now and then that the worker is alive.
 
     .. versionadded:: 0.1
     """
 
-    # After all that forks: a process that is forked later has connections of its own.
-    requires = ("celery.worker.components:Timer", "celery.worker.components:Pool")
+    thread_name = "celeriac-slots"
 
     def __init__(self, worker: Any, **kwargs: Any) -> None:
         super().__init__(worker, **kwargs)
-        self._over = threading.Event()
-        self._thread: threading.Thread | None = None
         self._ledger: Any = None
 
     def include_if(self, parent: Any) -> bool:
@@ -39,26 +38,15 @@ class Slots(bootsteps.StartStopStep):
         self._ledger = parent.app.ledger  # before pool processes are forked, which inherit it
         return hasattr(self._ledger, "say_alive")
 
-    def start(self, parent: Any) -> None:
-        """Begin."""
-        self._over.clear()
-        self._thread = threading.Thread(target=self._run, name="celeriac-slots", daemon=True)
-        self._thread.start()
+    def is_needed(self, app: Any) -> bool:
+        """Whether there is anything to say, as :meth:`include_if` has found."""
+        return self._ledger is not None
 
-    def stop(self, parent: Any) -> None:
-        """End; the runs that are left say themselves that they have ended."""
-        self._over.set()
-        if self._thread is not None:
-            self._thread.join(timeout=5.0)
-            self._thread = None
-
-    terminate = stop
-
-    def _run(self) -> None:
+    def rounds(self, app: Any) -> Iterator[float]:
+        """Say it, again and again; the runs that are left say themselves that they have ended."""
         while True:
             try:
                 self._ledger.say_alive()
             except Exception as error:  # noqa: BLE001 - it is tried again in a moment
                 logger.warning("That this worker is alive cannot be noted just now: %s", error)
-            if self._over.wait(INTERVAL):
-                return
+            yield INTERVAL

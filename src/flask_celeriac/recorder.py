@@ -145,15 +145,19 @@ class Recorder:
         if isinstance(error, _REFUSALS) or not (goes_on or description.AGAIN in headers):
             self.not_sent(options["task_id"])
 
-    def began(self, request: Any, *, again: bool, limit: int) -> Standing | None:
+    def began(
+        self, request: Any, *, again: bool, second: bool = False, limit: int
+    ) -> Standing | None:
         """A worker begins a task: record that, unless it is not to run.
 
         From then on this run has a mark of its own, without which nobody ends the task.
 
         :param again: a message of this task may have been here before
+        :param second: this one was not, so that the broker has the other one until its run ends
         :param limit: how many runs may be cut off by the death of their process
-        :return: what has become of the task, where it is not to run; ``running`` where too many
-            runs were cut off. None where it may run, and where the database is out of reach
+        :return: what has become of the task, where it is not to run; ``running`` where it runs, by
+            another message of it, or where too many runs were cut off, which it has the number of.
+            None where it may run, and where the database is out of reach
         """
         run = uuid()
         values = description.of_request(request)
@@ -172,7 +176,7 @@ class Recorder:
         def begin(connection: Any) -> None:
             nonlocal refused, written
             if again:
-                refused = self._checked(connection, values, limit)
+                refused = self._checked(connection, values, limit, second=second)
             if refused is None:
                 written = write_queries.write(connection, values)
                 if not written:
@@ -182,14 +186,18 @@ class Recorder:
             request.__dict__[description.RUN] = run
         return refused
 
-    def _checked(self, connection: Any, values: dict[str, Any], limit: int) -> Standing | None:
+    def _checked(
+        self, connection: Any, values: dict[str, Any], limit: int, *, second: bool
+    ) -> Standing | None:
         """Count a run that was cut off; what :meth:`began` returns."""
-        found = gate_queries.standing(connection, values["task_id"])
+        found = gate_queries.standing(connection, values["task_id"], alone=True)
         if found is None:
             return None
         if found.is_over(values["attempts"], again=True):
             return found
         if found.state == states.RUNNING and found.run and found.attempts == values["attempts"]:
+            if second:
+                return found._replace(crashes=0)
             values["crashes"] = found.crashes + 1
             if 0 < limit <= found.crashes + 1:
                 return found._replace(crashes=found.crashes + 1)
@@ -261,7 +269,13 @@ class Recorder:
         write = partial(_end, values=values)
         self._do(task_id, write, partial(write, late=True))
 
-    def relayed(self, headers: dict[str, Any], queue: str | None, arguments: str | None) -> None:
+    def relayed(
+        self,
+        headers: dict[str, Any],
+        queue: str | None,
+        arguments: str | None,
+        priority: int | None = None,
+    ) -> None:
         """A message that was made before is about to be sent.
 
         :param arguments: its body, where that is a text
@@ -278,6 +292,7 @@ class Recorder:
             "state": waiting if eta is not None and eta > now else states.QUEUED,
             "name": headers.get("task"),
             "queue": queue,
+            "priority": priority,
             "attempts": retries or None,
             "arguments": arguments,
             "created": now,

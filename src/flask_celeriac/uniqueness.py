@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
-from . import task_keys
+from . import capturing, task_keys
 from .broker.conditions import NotPutError
 from .errors import ConfigError, StorageError
 from .ledgers import Reservation
@@ -51,43 +52,31 @@ def send(
     if again or _is_awaited(options):
         ledger.reserve(asked)
         return sender(args, kwargs, **options)
-    holder = ledger.holder(asked)
-    if holder is None and _is_kept_back(app):
-        holder = reserve(app, task, args, kwargs, task_id)
-        if holder is None:
+    kept_back = _is_kept_back(app)
+    if kept_back:
+        asked = reservation(task, args, kwargs, task_id, grace=GRACE)
+    holder = ledger.reserve(asked) if kept_back else ledger.holder(asked)
+    if holder not in (None, task_id) and ledger.is_pending(asked, holder):
+        # Its transaction may be rolled back, and this call is to be carried out: two with one id,
+        # of which one is run.
+        task_id = options["task_id"] = holder
+        options["headers"] = {**(options.get("headers") or {}), capturing.HEADER: 1}
+        asked = replace(asked, task_id=task_id, adopted=True)
+        holder = ledger.reserve(asked) if kept_back else None
+    if holder is None or (holder == task_id and not asked.adopted):
+        if kept_back:
             return sender(args, kwargs, **options)
-    if holder is None or holder == task_id:
         try:
             with ledger.reserving(asked):
                 return sender(args, kwargs, **options)
         except NotPutError as error:
             holder = error.holder
         except BaseException:
-            _release(ledger, asked)
+            if not asked.adopted:
+                _release(ledger, asked)
             raise
     logger.info("%s is not sent: task %s, which has its key, is there", task.name, holder)
     return task.AsyncResult(holder)
-
-
-def reserve(
-    app: FlaskCelery,
-    task: Task[..., Any],
-    args: Sequence[Any] | None,
-    kwargs: Mapping[str, Any] | None,
-    task_id: str,
-) -> str | None:
-    """Keep the key of a unique task that is to be sent a little later, as from an outbox.
-
-    :param task_id: the id that it will have
-    :return: the id of another task that has the key; None where this one has it now, or is not
-        unique
-    :raises ConfigError: there is no place to keep keys in
-    :raises StorageError: whether it is there cannot be told just now
-    """
-    if getattr(task, "unique", None) is None:
-        return None
-    asked = reservation(task, args, kwargs, task_id, grace=GRACE)
-    return app.ledger.reserve(asked)
 
 
 def reservation(
@@ -115,7 +104,8 @@ def reservation(
         )
     key = task_keys.of_call(task, unique.key, args, kwargs)
     until = None if again else time.time() + max(unique.seconds, grace)
-    return Reservation(key, task_id, until, waiting, lasting=unique.seconds > 0)
+    lasting = unique.seconds > 0
+    return Reservation(key, task_id, until, waiting, lasting=lasting, pending=grace > 0)
 
 
 def _is_awaited(options: dict[str, Any]) -> bool:

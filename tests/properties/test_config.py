@@ -33,6 +33,13 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "string": st.text("abcxyz", min_size=1),
     "tuple": st.lists(st.sampled_from(["a.tasks", "b.tasks"]), min_size=1),
 }
+CHOICES: dict[str, st.SearchStrategy[Any]] = {
+    "task_routes": st.sampled_from(["shop.route", {"a": "b"}]),
+    "timezone": st.sampled_from(["UTC", "Europe/Berlin"]),
+    "worker_pool": st.sampled_from(["solo", "shop:Pool"]),
+}
+#: One of each.
+SAMPLES = {"task_routes": "shop.route", "timezone": "Europe/Berlin", "worker_pool": "solo"}
 
 
 def spellings(setting: Setting) -> list[str]:
@@ -89,8 +96,7 @@ class World:
 @st.composite
 def worlds(draw: st.DrawFn) -> tuple[Setting, dict[str, tuple[tuple[str, str, str], Any]]]:
     setting = draw(st.sampled_from(sorted(settings().values(), key=lambda setting: setting.name)))
-    zones = st.sampled_from(["UTC", "Europe/Berlin"])
-    values = zones if setting.name == "timezone" else VALUES[setting.kind]
+    values = CHOICES.get(setting.name, VALUES[setting.kind])
     given_places = draw(
         st.lists(st.sampled_from(places(setting)), min_size=1, unique_by=lambda place: place[0])
     )
@@ -131,7 +137,7 @@ def test_the_strongest_level_wins_whatever_the_spelling(
 def test_every_spelling_in_every_place(setting: Setting, tmp_path: Any) -> None:
     samples: dict[str, Any] = {"bool": True, "dict": {"a": 1}, "dict or list": {"a": {}}}
     samples |= {"list": ["json"], "tuple": ["a.tasks"], "string": "x", "flag or dict": True}
-    value = "Europe/Berlin" if setting.name == "timezone" else samples.get(setting.kind, 7)
+    value = SAMPLES.get(setting.name) or samples.get(setting.kind, 7)
     for place in places(setting):
         world = World()
         world.put(place, value)

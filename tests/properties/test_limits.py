@@ -89,6 +89,8 @@ class LimitMachine(RuleBasedStateMachine):
         self.count = 0
         self.tasks: dict[str, Task] = {}
         self.keys: dict[str, tuple[str, float]] = {}
+        #: Tasks in an outbox, of which nobody has heard yet.
+        self.unsent: set[str] = set()
         self.slots: dict[str, dict[int, int]] = {}
         self.rates: dict[str, float] = {}
 
@@ -106,7 +108,7 @@ class LimitMachine(RuleBasedStateMachine):
         task_id, until = self.keys.get(key, ("", 0.0))
         task = self.tasks.get(task_id)
         there = task is not None and not (waiting and task.claim is not None)
-        kept = until > self.now and (lasting or task is not None)
+        kept = until > self.now and (lasting or task_id in self.unsent)
         return task_id if kept or there else None
 
     @rule(
@@ -116,11 +118,20 @@ class LimitMachine(RuleBasedStateMachine):
         lasting=st.booleans(),
     )
     def send(self, key: str, period: float, waiting: bool, lasting: bool) -> None:
+        """Send a unique task: under the id of one that may never be sent, if that has the key."""
         self.count += 1
-        task_id, until = f"task-{self.count}", self.now + period
         named: Any = {"waiting": waiting, "lasting": lasting}
-        asked: Any = {"key": key, "task_id": task_id, "until": until, "now": self.now, **named}
         expected = self.holder(key, **named)
+        task_id, adopted = f"task-{self.count}", False
+        if expected is not None:
+            adopted = expected in self.unsent
+            assert self.is_pending(key, expected) is adopted
+        if adopted:
+            assert expected is not None
+            task_id, expected = expected, None
+        until = self.now + period
+        asked: Any = {"key": key, "task_id": task_id, "until": until, "now": self.now, **named}
+        asked["adopted"] = adopted
         with self.file.transaction() as db:
             found = embedded.Condition(**asked).check(db)
             if found is None:
@@ -136,6 +147,30 @@ class LimitMachine(RuleBasedStateMachine):
         if found is None:
             self.tasks[task_id] = Task(task_id, number)
             self.keys[key] = (task_id, until)
+            self.unsent.discard(task_id)
+
+    def is_pending(self, key: str, task_id: str) -> bool:
+        with self.file.connection() as db:
+            found = embedded.is_pending(db, key, task_id)
+        with self.engine.connect() as connection:
+            assert recorded.is_pending(connection, key, task_id) is found
+        return found
+
+    @rule(key=st.sampled_from("ab"), waiting=st.booleans(), lasting=st.booleans())
+    def write(self, key: str, waiting: bool, lasting: bool) -> None:
+        """Write a unique task into an outbox, and roll back: the key is kept for a while."""
+        self.count += 1
+        task_id, until = f"task-{self.count}", self.now + 30.0
+        named: Any = {"waiting": waiting, "lasting": lasting}
+        expected = self.holder(key, **named)
+        asked: Any = {"key": key, "task_id": task_id, "until": until, "now": self.now, **named}
+        with self.file.transaction() as db:
+            found = embedded.reserve(db, **asked, pending=True)
+        with self.engine.begin() as connection:
+            assert recorded.reserve(connection, **asked, pending=True) == found == expected
+        if found is None:
+            self.keys[key] = (task_id, until)
+            self.unsent.add(task_id)
 
     @precondition(lambda self: any(task.claim is None for task in self.tasks.values()))
     @rule()

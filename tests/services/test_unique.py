@@ -20,7 +20,7 @@ from celery.beat import Scheduler
 from flask import Flask
 from sqlalchemy import insert, select
 
-from flask_celeriac import Celeriac, ConfigError, Unique, operations, tables, uniqueness
+from flask_celeriac import Celeriac, ConfigError, Unique, operations, tables
 from flask_celeriac.database import engine_for
 from flask_celeriac.ledgers import FORGET
 from flask_celeriac.task import Task
@@ -169,15 +169,6 @@ def test_in_a_workflow_all_are_sent(app: Flask, celery: Any) -> None:
     with working(app):
         assert both.get(timeout=20) == [3, 3]
         assert last.get(timeout=20) == 3
-
-
-def test_for_an_outbox(celery: Any) -> None:
-    """Kept for a while before there is anything of the task; the task itself may then be sent."""
-    task: Any = by_name._get_current_object()  # type: ignore[attr-defined]
-    assert uniqueness.reserve(celery, task, (5,), {}, "one") is None
-    assert uniqueness.reserve(celery, task, (5,), {}, "two") == "one"
-    assert by_name.delay(5).id == "one"
-    assert by_name.apply_async((5,), task_id="one").id == "one"
 
 
 def test_for_a_period(app: Flask, celery: Any) -> None:

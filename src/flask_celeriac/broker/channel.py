@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .. import fork_gate
 from ..capturing import HEADER
 from ..errors import StorageError
-from . import conditions, process_queries, queries, task_queries, template
+from . import conditions, process_queries, queries, template
 from .batch import Batch
 from .claims import Claims
 from .envelope import pack, unpack
@@ -90,10 +90,11 @@ class Channel(Topology):
         self, queue: str, message: dict[str, Any], batch: Batch | None = None, **_: Any
     ) -> None:
         headers = message["headers"]
-        # A repeated attempt has the headers of the first one, which is still there.
-        if headers.get(HEADER) and not headers.get("retries") and self._has(headers.get("id")):
-            return  # a relay died before it could note that this was published
         row = pack(queue, message, self._get_message_priority(message), self._ttl(queue))
+        # It may have been published already, by a relay that died before it could note that. A
+        # repeated attempt has the headers of the first one, which is still there.
+        if headers.get(HEADER) and not headers.get("retries"):
+            row = queries.OnlyRow(*row)
         if batch is not None:
             batch.rows.append(row)
             return
@@ -103,13 +104,6 @@ class Channel(Topology):
             self.store.put(row)
         else:
             self.store.put_if(row, condition)
-
-    def _has(self, task_id: str | None) -> bool:
-        """Whether a task is in a queue, or runs."""
-        if task_id is None:
-            return False
-        with self.store.file.connection() as db:
-            return bool(task_queries.find_messages(db, [task_id]))
 
     def create_publish_batch(self, max_size: int) -> Batch:
         """What ``kombu.Producer.batch()`` collects in."""

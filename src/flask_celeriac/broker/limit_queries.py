@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from .queries import Row
 
+#: How the key begins under which it is noted that its task was written into an outbox.
+_OUTBOX = "outbox:"
 #: Tickets that one freed slot looks at: those before the first that is any good go.
 _LOOKED_AT = 100
 
@@ -89,16 +91,26 @@ def holder(
     task_id, until = found
     if _is_there(db, task_id, waiting=waiting):
         return str(task_id)
-    return str(task_id) if until > now and (lasting or not _has_ended(db, task_id)) else None
+    return str(task_id) if until > now and (lasting or not _is_known(db, task_id)) else None
 
 
 def _is_there(db: apsw.Connection, task_id: str, *, waiting: bool) -> bool:
     return _one(db, _WAITS if waiting else _THERE, (task_id,)) is not None
 
 
-def _has_ended(db: apsw.Connection, task_id: str) -> bool:
-    sql = f"SELECT 1 FROM celeriac_record WHERE task_id = ? AND state IN {states.ENDED}"
-    return _one(db, sql, (task_id,)) is not None
+def _is_known(db: apsw.Connection, task_id: str) -> bool:
+    """Whether a task was ever sent."""
+    sql = (
+        "SELECT EXISTS (SELECT 1 FROM message WHERE task_id = ?1)"
+        " OR EXISTS (SELECT 1 FROM celeriac_record WHERE task_id = ?1)"
+    )
+    return bool(_one(db, sql, (task_id,))[0])
+
+
+def is_pending(db: apsw.Connection, key: str, task_id: str) -> bool:
+    """Whether a task with a key was written into an outbox, and nothing is known of it since."""
+    written = "SELECT 1 FROM celeriac_unique WHERE key = ? AND task_id = ?"
+    return _one(db, written, (_OUTBOX + key, task_id)) is not None and not _is_known(db, task_id)
 
 
 def reserve(
@@ -110,21 +122,28 @@ def reserve(
     *,
     waiting: bool,
     lasting: bool,
+    pending: bool = False,
+    adopted: bool = False,
 ) -> str | None:
     """Give a key to a task about to be sent, if nobody has it.
 
     :param until: how long it is the task's in any case; None to leave that as it is
-    :return: another task that has it
+    :param pending: it goes into an outbox
+    :param adopted: it takes the place of one that did
+    :return: the task that has it, if it is another one, or was sent meanwhile
     """
     other = holder(db, key, now, waiting=waiting, lasting=lasting)
     if other is not None and other != task_id:
         return other
-    db.execute(
-        "INSERT INTO celeriac_unique (key, task_id, until) VALUES (?1, ?2, coalesce(?3, ?4))"
-        " ON CONFLICT (key) DO UPDATE SET"
-        " until = coalesce(?3, CASE WHEN task_id = ?2 THEN until ELSE ?4 END), task_id = ?2",
-        (key, task_id, until, now),
-    )
+    if adopted and _is_known(db, task_id):
+        return task_id
+    for name in (key, _OUTBOX + key) if pending else (key,):
+        db.execute(
+            "INSERT INTO celeriac_unique (key, task_id, until) VALUES (?1, ?2, coalesce(?3, ?4))"
+            " ON CONFLICT (key) DO UPDATE SET"
+            " until = coalesce(?3, CASE WHEN task_id = ?2 THEN until ELSE ?4 END), task_id = ?2",
+            (name, task_id, until, now),
+        )
     return None
 
 

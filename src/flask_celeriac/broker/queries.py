@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -46,6 +47,10 @@ _WAITING = """
 _PUT = """
     INSERT INTO message (queue, priority, task_id, task, due, expires, created, envelope, body)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+_PUT_ONLY = """
+    INSERT INTO message (queue, priority, task_id, task, due, expires, created, envelope, body)
+    SELECT ?, ?, ?3, ?, ?, ?, ?, ?, ? WHERE NOT EXISTS (SELECT 1 FROM message WHERE task_id = ?3)
 """
 
 
@@ -91,14 +96,21 @@ def _all(db: apsw.Connection, sql: str, parameters: tuple[Any, ...] = ()) -> lis
     return db.execute(sql, parameters).fetchall()
 
 
+class OnlyRow(Row):
+    """A message that is put only if its task is in no queue, and does not run."""
+
+    __slots__ = ()
+
+
 def put(db: apsw.Connection, row: Row) -> None:
     """Add a message."""
-    db.execute(_PUT, row)
+    db.execute(_PUT_ONLY if type(row) is OnlyRow else _PUT, row)
 
 
 def put_many(db: apsw.Connection, rows: Iterable[Row]) -> None:
     """Add messages."""
-    db.executemany(_PUT, rows)
+    for kind, some in groupby(rows, type):
+        db.executemany(_PUT_ONLY if kind is OnlyRow else _PUT, some)
 
 
 def claim(db: apsw.Connection, queue: str, limit: int, token: int, now: float) -> list[Claimed]:

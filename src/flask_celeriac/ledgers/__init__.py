@@ -29,6 +29,8 @@ class Reservation:
     :param until: how long it has it in any case, in seconds since the epoch; None to leave that
     :param waiting: whether it has it only while it waits in its queue
     :param lasting: whether it has it until then also when it has ended
+    :param pending: whether a transaction that may be rolled back decides if it is sent
+    :param adopted: whether it is to be sent in the place of a pending one, under its id
     """
 
     key: str
@@ -36,6 +38,8 @@ class Reservation:
     until: float | None
     waiting: bool
     lasting: bool
+    pending: bool = False
+    adopted: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,10 @@ class Ledger(Protocol):
     @abstractmethod
     def reserve(self, asked: Reservation) -> str | None:
         """Take the key, or return another task that has it."""
+
+    @abstractmethod
+    def is_pending(self, asked: Reservation, holder: str) -> bool:
+        """Whether the task that has the key is in an outbox, as far as anybody knows."""
 
     @abstractmethod
     def reserving(self, asked: Reservation) -> AbstractContextManager[None]:

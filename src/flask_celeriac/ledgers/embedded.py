@@ -39,6 +39,10 @@ class EmbeddedLedger:
         with self._file.transaction() as db:
             return _condition(asked).check(db)
 
+    def is_pending(self, asked: Reservation, holder: str) -> bool:
+        with self._file.connection() as db:
+            return limit_queries.is_pending(db, asked.key, holder)
+
     def reserving(self, asked: Reservation) -> AbstractContextManager[None]:
         return conditions.required(_condition(asked))
 

@@ -53,6 +53,10 @@ class RecordedLedger:
         with self._begin() as connection:
             return _reserve(connection, asked)
 
+    def is_pending(self, asked: Reservation, holder: str) -> bool:
+        with self._begin() as connection:
+            return limit_queries.is_pending(connection, asked.key, holder)
+
     def reserving(self, asked: Reservation) -> AbstractContextManager[None]:
         return recorder.required(asked.task_id, lambda connection: _reserve(connection, asked))
 

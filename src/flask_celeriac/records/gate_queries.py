@@ -66,9 +66,13 @@ class Open(NamedTuple):
 _STANDING = [record.c[name] for name in Standing._fields]
 
 
-def standing(connection: Connection, task_id: str) -> Standing | None:
-    """Where a task is, None where nothing is recorded of it."""
-    row = connection.execute(select(*_STANDING).where(record.c.task_id == task_id)).first()
+def standing(connection: Connection, task_id: str, *, alone: bool = False) -> Standing | None:
+    """Where a task is, None where nothing is recorded of it.
+
+    :param alone: nobody else may write that until the transaction ends
+    """
+    found = select(*_STANDING).where(record.c.task_id == task_id)
+    row = connection.execute(found.with_for_update() if alone else found).first()
     return None if row is None else Standing(*row)
 
 

@@ -25,6 +25,8 @@ _ABSENT = 600.0
 _NOBODY = ""
 #: How the key begins under which a worker says that it is alive.
 _WORKER = "worker:"
+#: How the key begins under which it is noted that its task was written into an outbox.
+_OUTBOX = "outbox:"
 
 
 class Slots(NamedTuple):
@@ -77,8 +79,21 @@ def holder(
     mine = record.c.task_id == found.task_id
     state = connection.execute(select(record.c.state).where(mine)).scalar()
     is_there = state in states.OPEN and not (waiting and state == states.RUNNING)
-    held = is_there or (found.until > now and (lasting or state not in states.ENDED))
+    held = is_there or (found.until > now and (lasting or state is None))
     return str(found.task_id) if held else None
+
+
+def is_pending(connection: Connection, key: str, task_id: str) -> bool:
+    """Whether a task with a key was written into an outbox, and nothing is known of it since."""
+    written = select(unique.c.key).where(unique.c.key == _OUTBOX + key, unique.c.task_id == task_id)
+    is_written = connection.execute(written).first() is not None
+    return is_written and not _is_known(connection, task_id)
+
+
+def _is_known(connection: Connection, task_id: str) -> bool:
+    """Whether a task was ever sent."""
+    known = select(record.c.id).where(record.c.task_id == task_id)
+    return connection.execute(known).first() is not None
 
 
 def reserve(
@@ -90,11 +105,15 @@ def reserve(
     *,
     waiting: bool,
     lasting: bool,
+    pending: bool = False,
+    adopted: bool = False,
 ) -> str | None:
     """Give a key to a task about to be sent, if nobody has it.
 
     :param until: how long it is the task's in any case; None to leave that as it is
-    :return: another task that has it
+    :param pending: it goes into an outbox
+    :param adopted: it takes the place of one that did
+    :return: the task that has it, if it is another one, or was sent meanwhile
     """
     c = unique.c
     _upsert(connection, unique, {"key": key, "task_id": task_id, "until": until or now}, key=c.key)
@@ -102,10 +121,15 @@ def reserve(
     if other is not None and other != task_id:
         # The row made just now is its own as long as it has no record.
         return other
+    if adopted and _is_known(connection, task_id):
+        return task_id
     kept = case((c.task_id == task_id, c.until), else_=now) if until is None else until
     # In order: MySQL sees the columns assigned before.
     change = update(unique).where(c.key == key)
     connection.execute(change.ordered_values((c.until, kept), (c.task_id, task_id)))
+    if pending:
+        noted = {"task_id": task_id, "until": until or now}
+        _upsert(connection, unique, {"key": _OUTBOX + key, **noted}, **noted)
     return None
 
 

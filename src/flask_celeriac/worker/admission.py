@@ -10,7 +10,7 @@ from celery import states as celery_states
 from celery.exceptions import Ignore
 
 from .. import capturing, signing, states
-from ..records.description import AGAIN, CRASHES, REVOKED
+from ..records.description import AGAIN, CRASHES, CUT_OFF, REVOKED
 from ..verification import Complaint
 from . import limiting, lost
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Headers of messages that may be the second one of their task.
 MARKS = frozenset({capturing.HEADER, AGAIN, CRASHES, REVOKED})
+#: Of these, those that say that it was here before, or is there for one that was.
+_CAME = frozenset({AGAIN, CRASHES, CUT_OFF})
 #: Unless the application says otherwise.
 MAX_ATTEMPTS = 5
 
@@ -53,7 +55,10 @@ def _begin(task: Any, request: Any) -> None:
     # Who cannot sign can still send what was signed a second time.
     signed = bool(request.headers) and signing.HEADER in request.headers
     if recorder.is_needed:
-        standing = recorder.began(request, again=again or signed, limit=limit_of(task))
+        second = again and _is_second(request)
+        standing = recorder.began(
+            request, again=again or signed, second=second, limit=limit_of(task)
+        )
     else:
         standing = recorder.over(request) if again or signed else None
         standing = standing or _taken_back(request)
@@ -77,6 +82,13 @@ def may_have_come_before(request: Any) -> bool:
         return True
     headers = request.headers
     return bool(headers) and not MARKS.isdisjoint(headers)
+
+
+def _is_second(request: Any) -> bool:
+    """Whether a message comes for the first time, of a task that an outbox may have sent twice."""
+    headers = request.headers
+    came = request.delivery_info.get("redelivered") or not _CAME.isdisjoint(headers)
+    return capturing.HEADER in headers and not came
 
 
 def _taken_back(request: Any) -> Standing | None:
@@ -126,21 +138,22 @@ def crash_text(number: int) -> str:
 
 def _turn_away(task: Any, request: Any, standing: Standing) -> None:
     """Leave a task to what has become of it."""
-    if standing.state == states.RUNNING:
+    if standing.state == states.RUNNING and standing.crashes:
         from .. import dead_letters  # costly, and rarely of use
 
         letter = dead_letters.letter_of_request(request)
         why = Complaint("crashed", crash_text(standing.crashes))
         dead_letters.bury_letter(task.app, letter, why)
+        standing = standing._replace(state=states.DEAD)
     else:
-        logger.info("Task %s has %s and is not run again", request.id, standing.state)
+        logger.info("Task %s is %s and is not run again", request.id, standing.state)
         if standing.state == states.FAILED:
             _tell_again(task, request, standing)
         elif standing.state == states.REVOKED:
             task.backend.mark_as_revoked(
                 request.id, "revoked", request=request, store_result=not request.ignore_result
             )
-    raise Ignore(f"it is {states.DEAD if standing.state == states.RUNNING else standing.state}")
+    raise Ignore(f"it is {standing.state}")
 
 
 def _tell_again(task: Any, request: Any, standing: Standing) -> None:

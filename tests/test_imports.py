@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from kombu.utils.imports import symbol_by_name
+from packaging.requirements import Requirement
 
 SOURCE = Path(__file__).resolve().parents[1] / "src"
 DISTRIBUTION = "flask-celeriac"
@@ -30,7 +31,7 @@ loaded = {name.partition(".")[0] for name in set(sys.modules) - before}
 print(json.dumps(sorted(name for name in loaded - sys.stdlib_module_names if name[0] != "_")))
 """
 
-IMPORT_EVERYTHING = """
+REFUSE = """
 import importlib, pkgutil, sys
 
 allowed = set(sys.argv[1].split(","))
@@ -42,6 +43,9 @@ class Refuse:
             raise ModuleNotFoundError(f"{name} is not there", name=name)
 
 sys.meta_path.insert(0, Refuse())
+"""
+
+IMPORT_EVERYTHING = """
 import flask_celeriac
 for module in pkgutil.walk_packages(flask_celeriac.__path__, "flask_celeriac."):
     if not module.name.startswith("flask_celeriac.contrib"):
@@ -72,41 +76,52 @@ def test_the_command_line_loads_what_a_command_needs_when_it_runs() -> None:
 
 
 def test_every_module_can_be_imported_with_the_required_dependencies_alone() -> None:
-    run(IMPORT_EVERYTHING, ",".join(sorted(required_modules())))
+    run(REFUSE + IMPORT_EVERYTHING, ",".join(sorted(required_modules())))
 
 
-def required_modules() -> set[str]:
-    """Top-level modules of what is installed when nobody asks for an extra."""
+@pytest.mark.parametrize(
+    ("extra", "modules"),
+    [
+        (
+            "redis",
+            "kombu.transport.redis, celery.backends.redis, flask_celeriac.contrib.redis_broker",
+        ),
+        ("postgres", "psycopg, sqlalchemy.dialects.postgresql.psycopg"),
+        ("mysql", "pymysql, sqlalchemy.dialects.mysql.pymysql"),
+    ],
+)
+def test_an_extra_brings_all_that_its_driver_needs(extra: str, modules: str) -> None:
+    run(f"{REFUSE}\nimport {modules}", ",".join(sorted(required_modules(extra))))
+
+
+def required_modules(extra: str | None = None) -> set[str]:
+    """Top-level modules of what is installed when somebody asks for one extra, or none."""
     modules = {"flask_celeriac"}
-    for name in required_distributions(DISTRIBUTION):
+    for name in required_distributions(DISTRIBUTION, extra):
         for file in metadata.files(name) or []:
             modules.add(file.parts[0].partition(".")[0])
     return modules
 
 
-def required_distributions(name: str) -> set[str]:
-    found: set[str] = set()
-    waiting = [name]
+def required_distributions(name: str, extra: str | None) -> set[str]:
+    found: set[tuple[str, str | None]] = set()
+    waiting = [(name, extra)]
     while waiting:
-        distribution = canonical(waiting.pop())
-        if distribution in found:
+        wanted = waiting.pop()
+        if wanted in found:
             continue
         try:
-            requires = metadata.requires(distribution) or []
+            requires = metadata.requires(wanted[0]) or []
         except metadata.PackageNotFoundError:
             continue  # for another platform
-        found.add(distribution)
-        waiting += [requirement_name(each) for each in requires if "extra ==" not in each]
-    return found
-
-
-def requirement_name(requirement: str) -> str:
-    end = next((i for i, c in enumerate(requirement) if not (c.isalnum() or c in "-_.")), None)
-    return requirement[:end]
-
-
-def canonical(name: str) -> str:
-    return name.lower().replace("_", "-").replace(".", "-")
+        found.add(wanted)
+        for requirement in map(Requirement, requires):
+            marker = requirement.marker
+            if marker is None or any(
+                marker.evaluate({"extra": each or ""}) for each in (None, wanted[1])
+            ):
+                waiting += [(requirement.name, each) for each in (None, *requirement.extras)]
+    return {name for name, _ in found}
 
 
 def named_in_strings() -> Iterator[str]:

@@ -360,6 +360,21 @@ def test_a_cold_shutdown_gives_back_what_ran(
     assert Story.read(ledger).overlaps() == []
 
 
+@pytest.mark.parametrize("attempt", range(4))
+def test_a_cold_shutdown_ends_in_whatever_it_comes(
+    app: Celery, url: str, log: Path, ledger: Path, connect: Connect, attempt: int
+) -> None:
+    """Also as a task is given to a process: on one processor, the other's first act comes then."""
+    with worker(url, "-c", "2", log=log, ledger=ledger) as running:
+        for process in (psutil.Process(running.pid), *psutil.Process(running.pid).children()):
+            process.cpu_affinity([attempt % (os.cpu_count() or 1)])
+        for number in range(3):
+            app.tasks["stops"].delay(number, 1000)
+        running.wait(20)
+    done = sum(ended(ledger, number) for number in range(3))
+    assert size(connect(), "celery") == 3 - done
+
+
 def test_a_solo_worker_that_is_stopped_at_once_gives_its_task_back(
     app: Celery, url: str, log: Path, ledger: Path, connect: Connect
 ) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
 from celery import Celery, Task
 from kombu import pools
@@ -23,6 +25,8 @@ BACKEND = "CELERIAC_TEST_BACKEND"
 LEDGER = "CELERIAC_TEST_LEDGER"
 LEASE = "CELERIAC_TEST_LEASE"
 SOFT = "CELERIAC_TEST_SOFT_SHUTDOWN"
+
+T = TypeVar("T")
 
 #: As a Flask application on the embedded broker has them.
 SETTINGS = {
@@ -45,6 +49,16 @@ def make_app(url: str, *, broker: str | None = None) -> Celery:
     return app
 
 
+def stopping(task: Callable[..., T]) -> Callable[..., T]:
+    """The task, whose first act is to have its worker stop at once."""
+
+    def stop_first(*args: Any) -> T:
+        os.kill(os.getppid(), signal.SIGQUIT)
+        return task(*args)
+
+    return stop_first
+
+
 def register(app: Celery) -> None:
     @app.task(name="work", shared=False)
     def work(number: int, milliseconds: float) -> int:
@@ -55,6 +69,8 @@ def register(app: Celery) -> None:
         ledger.write("end", number)
         ledger.close()
         return number * 2
+
+    app.task(name="stops", shared=False)(stopping(work))
 
     @app.task(name="add", shared=False)
     def add(x: int, y: int) -> int:

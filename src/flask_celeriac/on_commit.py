@@ -267,12 +267,8 @@ class OnCommit:
         if self._app.recorder.is_needed:
             for message in messages:
                 if message.task_id:
-                    self._app.recorder.relayed(
-                        message.headers,
-                        message.queue,
-                        _text(message),
-                        message.options.get("priority"),
-                    )
+                    known = {"queue": message.queue, "priority": message.options.get("priority")}
+                    self._app.recorder.relayed(message.headers, _text(message), **known)
 
     def _bury(self, row: queries.Row, reason: str) -> None:
         if row.task_id is not None:

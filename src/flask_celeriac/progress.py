@@ -181,11 +181,15 @@ class Run:
         url = records_url(app)
         if url is None:
             return 0.0
-        values = of_request(self._request) | {
-            "task_id": self._request.id,
-            "state": states.RUNNING,
-            "updated": time.time(),
-        }
+        values = (
+            of_request(self._request)
+            | app.recorder.origin.of(self._request)
+            | {
+                "task_id": self._request.id,
+                "state": states.RUNNING,
+                "updated": time.time(),
+            }
+        )
         began = time.monotonic()
         if not url.startswith("celeriac:"):
             brief.run(url, lambda connection: write_queries.write_progress(connection, values))

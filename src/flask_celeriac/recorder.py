@@ -26,6 +26,7 @@ from .broker.conditions import NotPutError
 from .errors import MessageRefusedError, RecordsUnavailableError, StorageError
 from .operations.sources import embedded_store
 from .records import description, gate_queries, task_queries, write_queries
+from .records.origin import Origin
 from .records.recording import Recording
 from .records.task_record import Attempt
 from .urls import records_url
@@ -84,6 +85,8 @@ class Recorder:
         self._records = records_url(app)
         #: Whether there is a database for records, and no queue that is one.
         self.is_needed = self._records is not None and not embedded
+        #: What the queue knows of a task that is recorded elsewhere.
+        self.origin = Origin(app, self._records)
         self._rests_until = 0.0
         self._owes = False
 
@@ -253,7 +256,9 @@ class Recorder:
 
         :param request: None where only the id is known
         """
-        values = {} if request is None else description.of_request(request)
+        values: dict[str, Any] = {}
+        if request is not None:
+            values = description.of_request(request) | self.origin.of(request)
         if error is not None:
             text = None if traceback is None else str(traceback)
             values |= description.of_error(values.get("name"), error, text)
@@ -269,16 +274,11 @@ class Recorder:
         write = partial(_end, values=values)
         self._do(task_id, write, partial(write, late=True))
 
-    def relayed(
-        self,
-        headers: dict[str, Any],
-        queue: str | None,
-        arguments: str | None,
-        priority: int | None = None,
-    ) -> None:
+    def relayed(self, headers: dict[str, Any], arguments: str | None, **known: Any) -> None:
         """A message that was made before is about to be sent.
 
         :param arguments: its body, where that is a text
+        :param known: what else is known of its task, by the names of the columns
         """
         now = time.time()
         said = description.of_message(headers["id"], headers, arguments)
@@ -291,12 +291,11 @@ class Recorder:
             "task_id": headers["id"],
             "state": waiting if eta is not None and eta > now else states.QUEUED,
             "name": headers.get("task"),
-            "queue": queue,
-            "priority": priority,
             "attempts": retries or None,
             "arguments": arguments,
             "created": now,
             "updated": now,
+            **known,
             **said,
         }
         self._write(values)

@@ -21,6 +21,7 @@ from . import chords, description, queries
 from .chords import Chords
 from .ends import Ends, Successes
 from .fence import Fence
+from .origin import Origin
 from .recording import Recording
 from .reply_bell import ReplyBell
 from .unreadable import UnreadableError
@@ -60,6 +61,7 @@ class Backend(Recording, Waiting, BaseBackend):  # type: ignore[misc]
         self._file = sqlite.file_at(sqlite.path_of(self.url)) if self.embedded else None
         self._chords = Chords(self)
         self._fence = Fence(app, self._file)
+        self._origin = Origin(app, self.url)
         self._ends, self._successes = Ends(self, self._fence), Successes(self, self._fence)
         self._ringer = Ringer(self._file.beside("waiters")) if self._file else None
         self.reply_bell = ReplyBell(app, self._ringer.directory) if self._ringer else None

@@ -304,6 +304,13 @@ def has_message(db: apsw.Connection, task_id: str) -> bool:
     return bool(db.execute(sql, (task_id,)).fetchall()[0][0])
 
 
+def origin(db: apsw.Connection, number: int) -> dict[str, Any]:
+    """What is known of a task by its message, by the names of the columns; nothing without one."""
+    sql = "SELECT queue, priority, created FROM message WHERE id = ?"
+    row = db.execute(sql, (number,)).fetchone()
+    return {} if row is None else dict(zip(("queue", "priority", "created"), row, strict=True))
+
+
 def is_claimed(db: apsw.Connection, task_id: str) -> bool | None:
     """Whether a worker has the task's message; None where there is no message."""
     sql = "SELECT claim IS NOT NULL FROM message WHERE task_id = ? ORDER BY 1 DESC LIMIT 1"

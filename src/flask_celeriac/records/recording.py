@@ -55,7 +55,9 @@ class Recording(BaseBackend):  # type: ignore[misc]
         now = time.time()
         children = self.current_task_children(request)
         known = self._keeps_all(request)
-        values = description.of_request(request) if known and _is_of(request, task_id) else {}
+        values: dict[str, Any] = {}
+        if known and _is_of(request, task_id):
+            values = description.of_request(request) | self._origin.of(request)
         ours = record_states.of_celery(state)
         if state == states.REVOKED and says_expired(result):
             ours = record_states.EXPIRED
@@ -173,6 +175,10 @@ class Recording(BaseBackend):  # type: ignore[misc]
             task_id, exc, traceback, request, store_result, call_errbacks, state
         )
 
+    def note_retry(self, request: Any, exc: Any, traceback: str | None) -> None:
+        """A task whose result nobody wants is to run again."""
+        self._record_only(request.id, exc, states.RETRY, traceback, request)
+
     def mark_as_revoked(
         self,
         task_id: str,
@@ -185,6 +191,8 @@ class Recording(BaseBackend):  # type: ignore[misc]
         self._settle()
         if request is None and self._knows_better(task_id):
             return
+        if not store_result:
+            self._record_only(task_id, exceptions.TaskRevokedError(reason), state, None, request)
         super().mark_as_revoked(task_id, reason, request, store_result, state)
 
     def _knows_better(self, task_id: str) -> bool:

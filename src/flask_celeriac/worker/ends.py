@@ -1,4 +1,4 @@
-"""How a task ended is recorded, also where its result goes to a backend that is not ours."""
+"""How a run ended is recorded, also where Celery tells that to no backend of ours."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import Any
 from celery import bootsteps, signals
 
 from .. import states
+from ..records.recording import Recording
 
 
 class Ends(bootsteps.Step):
-    """Worker step that listens for the ends of tasks, where nobody else records them.
+    """Worker step that listens for the ends of runs that nobody else records.
 
     .. versionadded:: 0.1
     """
@@ -21,13 +22,18 @@ class Ends(bootsteps.Step):
 
 
 def listen(app: Any) -> None:
-    """Record the ends of an application's tasks in this process, if its backend does not."""
+    """Record the ends of an application's tasks in this process, if its backend does not.
+
+    It is not told of attempts to be repeated of tasks whose result nobody wants.
+    """
     recorder = getattr(app, "recorder", None)
-    if recorder is None or not recorder.writes_ends:
+    if recorder is None:
+        return
+    signals.task_retry.connect(_on_retry, dispatch_uid=f"{__name__} retry")
+    if not recorder.writes_ends:
         return
     signals.task_success.connect(_on_success, dispatch_uid=f"{__name__} success")
     signals.task_failure.connect(_on_failure, dispatch_uid=f"{__name__} failure")
-    signals.task_retry.connect(_on_retry, dispatch_uid=f"{__name__} retry")
     signals.task_revoked.connect(_on_revoked, dispatch_uid=f"{__name__} revoked")
 
 
@@ -43,7 +49,13 @@ def _on_failure(sender: Any, task_id: str, exception: Any, einfo: Any = None, **
 
 def _on_retry(sender: Any, request: Any, reason: Any, einfo: Any = None, **_: Any) -> None:
     error = getattr(reason, "exc", None) or reason
-    _write(sender, request, request.id, states.RETRYING, error, getattr(einfo, "traceback", None))
+    traceback = getattr(einfo, "traceback", None)
+    _write(sender, request, request.id, states.RETRYING, error, traceback)
+    own = request.ignore_result
+    is_ignored = sender.ignore_result if own is None else own
+    told = not is_ignored or sender.store_errors_even_if_ignored
+    if not told and isinstance(sender.backend, Recording):
+        sender.backend.note_retry(request, error, traceback)
 
 
 def _on_revoked(sender: Any, request: Any, expired: bool, **_: Any) -> None:

@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 from celery.local import Proxy
 from werkzeug.local import LocalProxy
 
-from . import limits, redaction
+from . import limits, redaction, task_options
 from .errors import ConfigError
 from .schedules.entry import Expression, parse
 from .task import ROUTING, Task
@@ -62,6 +62,7 @@ class Declaration:
                 "What is decorated here is a task already: put @celeriac.task, not @shared_task "
                 "or @celery.task, on the function itself."
             )
+        task_options.check(fun.__name__, options)
         self.fun = fun
         self.routing = {name: options.pop(name) for name in ROUTING if name in options}
         self.options = limits.normalised(options)

@@ -224,6 +224,10 @@ def test_configured_entries_are_read_as_text_where_they_are_text(make_app: MakeA
         ({"tsk": "clean", "schedule": 1}, "did you mean 'task'"),
         ({"schedule": 1}, "it has no 'task'"),
         (5, "not a mapping"),
+        ({"task": "clean", "schedule": 1, "args": 5}, "args takes a list, not 5"),
+        ({"task": "clean", "schedule": 1, "args": "ab"}, "args takes a list"),
+        ({"task": "clean", "schedule": 1, "kwargs": [1]}, "kwargs takes a mapping"),
+        ({"task": "clean", "schedule": 1, "options": "mail"}, "options takes a mapping"),
     ],
 )
 def test_configured_entries_that_beat_would_stop_at_are_refused(

@@ -15,6 +15,12 @@ from .entry import parse
 
 #: What Celery's beat takes; of another scheduler an entry may have more.
 _KEYS = ("task", "schedule", "args", "kwargs", "options", "relative")
+#: What a task is sent with.
+_ARGUMENTS: tuple[tuple[str, tuple[type, ...], str], ...] = (
+    ("args", (list, tuple), "a list"),
+    ("kwargs", (Mapping,), "a mapping from names to values"),
+    ("options", (Mapping,), "a mapping, such as {'queue': 'mail'}"),
+)
 
 
 def complete(settings: Settings) -> None:
@@ -44,6 +50,9 @@ def _completed(where: str, entry: Any, scheduler: object) -> Any:
     for key in ("task", "schedule"):
         if entry.get(key) is None and not scheduler:
             raise ConfigError(f"{where}: it has no {key!r}")
+    for key, kinds, wanted in _ARGUMENTS:
+        if entry.get(key) is not None and not isinstance(entry[key], kinds):
+            raise ConfigError(f"{where}: {key} takes {wanted}, not {entry[key]!r}")
     schedule = entry.get("schedule")
     if not isinstance(schedule, (str, int, float, timedelta, BaseSchedule)):
         return entry  # an object that the scheduler knows

@@ -162,7 +162,7 @@ def test_a_configuration_that_cannot_be_used_is_one_line(tmp_path: Path, command
     assert result.returncode == 1
     (line,) = result.stderr.splitlines()
     assert line.startswith('Error: app.config["CELERY"]["worker_prefetch_multiplier"]: ')
-    assert "takes a whole number, not 'many'" in line
+    assert "takes a whole number of 0 or more, not 'many'" in line
 
 
 def test_something_else_under_celerys_name_is_named(tmp_path: Path) -> None:

@@ -114,6 +114,7 @@ def client(url: str, *, broker: str | None = None) -> Iterator[Celery]:
     finally:
         app.close()
         pools.reset()
-        engine_for(url.removeprefix("celeriac+")).dispose()
         if url.startswith("celeriac:"):
-            sqlite.file_at(sqlite.path_of(url)).close()
+            sqlite.file_at(sqlite.path_of(url)).close()  # with what SQLAlchemy used of it
+        else:
+            engine_for(url.removeprefix("celeriac+")).dispose()

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import pytest
-
-from flask_celeriac import background, deadline
+from flask_celeriac import background
 from flask_celeriac.broker.guard import Guard
 from flask_celeriac.outbox.courier import Courier
 from tests.support.processes import wait_for
+from tests.system.workers import ROOT
 
 
 @contextmanager
@@ -35,23 +35,24 @@ def test_where_there_can_be_no_thread_there_is_none() -> None:
     assert done.is_set()
 
 
-@pytest.fixture
-def no_watch() -> Iterator[None]:
-    """Nothing is watched yet, and no thread is there for it."""
-    deadline._begin_child()
-    yield
-    assert not deadline._watched
+#: In a process of its own, in which no thread watches yet.
+UNWATCHED = """
+import socket, sys
+from flask_celeriac import deadline
+from tests.unit.test_background import no_more_threads
+
+ours, theirs = socket.socketpair()
+with no_more_threads(), deadline.watch(ours.fileno(), 0.01):
+    ours.send(b"written")
+assert theirs.recv(10) == b"written"
+with deadline.watch(ours.fileno(), 0.05):  # again with a thread
+    assert theirs.recv(10) == b""
+assert not deadline._watched
+"""
 
 
-@pytest.mark.usefixtures("no_watch")
 def test_what_is_written_at_the_end_is_written_unwatched() -> None:
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        with no_more_threads(), deadline.watch(ours.fileno(), 0.01):
-            ours.send(b"written")
-        assert theirs.recv(10) == b"written"
-        with deadline.watch(ours.fileno(), 0.05):  # again with a thread
-            assert theirs.recv(10) == b""
+    subprocess.run([sys.executable, "-c", UNWATCHED], check=True, timeout=60, cwd=ROOT)
 
 
 def test_a_guard_and_a_courier_begin_anew_when_they_can() -> None:

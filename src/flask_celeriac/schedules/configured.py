@@ -43,13 +43,8 @@ def _completed(where: str, entry: Any, scheduler: object) -> Any:
         if hasattr(entry, "schedule"):  # an entry as beat makes it
             return entry
         raise ConfigError(f"{where}: it is {entry!r}, not a mapping with `task` and `schedule`")
-    for key in entry:
-        if key not in _KEYS and not scheduler:
-            hint = did_you_mean(str(key), _KEYS, f"there are {', '.join(_KEYS)}")
-            raise ConfigError(f"{where}: there is no {key!r}: {hint}")
-    for key in ("task", "schedule"):
-        if entry.get(key) is None and not scheduler:
-            raise ConfigError(f"{where}: it has no {key!r}")
+    if not scheduler:
+        _check_keys(where, entry)
     for key, kinds, wanted in _ARGUMENTS:
         if entry.get(key) is not None and not isinstance(entry[key], kinds):
             raise ConfigError(f"{where}: {key} takes {wanted}, not {entry[key]!r}")
@@ -61,3 +56,13 @@ def _completed(where: str, entry: Any, scheduler: object) -> Any:
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
     return {**entry, "schedule": read} if isinstance(schedule, str) else entry
+
+
+def _check_keys(where: str, entry: Mapping[Any, Any]) -> None:
+    for key in entry:
+        if key not in _KEYS:
+            hint = did_you_mean(str(key), _KEYS, f"there are {', '.join(_KEYS)}")
+            raise ConfigError(f"{where}: there is no {key!r}: {hint}")
+    for key in ("task", "schedule"):
+        if entry.get(key) is None:
+            raise ConfigError(f"{where}: it has no {key!r}")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .. import sqlite
 from ..broker import queries as broker_queries
 from ..errors import StorageError
-from . import queries
+
+if TYPE_CHECKING:
+    from .. import sqlite
 
 #: The attribute of a request with what was read.
 _READ = "celeriac_origin"
@@ -30,6 +31,8 @@ class Origin:
 
     @cached_property
     def _file(self) -> sqlite.File | None:
+        from .. import sqlite  # with APSW, which not every program needs
+
         broker = str(self._app.conf.broker_read_url)
         return sqlite.file_at(sqlite.path_of(broker)) if broker.startswith("celeriac:") else None
 
@@ -44,6 +47,8 @@ class Origin:
         return found or {}
 
     def _read(self, number: int) -> dict[str, Any]:
+        from . import queries  # with SQLAlchemy
+
         assert self._file is not None
         try:
             with self._file.connection() as db:

@@ -7,7 +7,6 @@ from typing import Any
 from celery import bootsteps, signals
 
 from .. import states
-from ..records.recording import Recording
 
 
 class Ends(bootsteps.Step):
@@ -53,9 +52,9 @@ def _on_retry(sender: Any, request: Any, reason: Any, einfo: Any = None, **_: An
     _write(sender, request, request.id, states.RETRYING, error, traceback)
     own = request.ignore_result
     is_ignored = sender.ignore_result if own is None else own
-    told = not is_ignored or sender.store_errors_even_if_ignored
-    if not told and isinstance(sender.backend, Recording):
-        sender.backend.note_retry(request, error, traceback)
+    note = getattr(sender.backend, "note_retry", None)  # ours has it
+    if note is not None and is_ignored and not sender.store_errors_even_if_ignored:
+        note(request, error, traceback)
 
 
 def _on_revoked(sender: Any, request: Any, expired: bool, **_: Any) -> None:

@@ -21,6 +21,7 @@ from .config_mask import is_mapping, mask
 from .config_sources import Given, Origin, equal
 from .config_values import coerce, own_value
 from .errors import ConfigWarning
+from .spelling import closest
 
 __all__ = [
     "CeleriacOptions",
@@ -32,6 +33,9 @@ __all__ = [
     "mask",
     "resolve",
 ]
+
+#: How alike a variable is to one that Celery reads if it is taken to be that, mistyped.
+_ALIKE = 0.9
 
 
 @dataclass(frozen=True)
@@ -309,6 +313,10 @@ def _says_nothing(name: str, value: Any) -> bool:
 def _warn_unread(settings: Settings, environ: Mapping[str, str]) -> None:
     """Variables are read with Flask's prefix, and Celery's own four without one."""
     for variable in sorted(environ):
+        if variable.startswith("CELERY_") and variable not in sources.PROCESS:
+            close = closest(variable, sources.PROCESS, cutoff=_ALIKE)
+            if close is not None:
+                warn(f"environment {variable} is not read: did you mean {close}?")
         if not variable.startswith("CELERIAC_") or variable in settings.origins:
             continue
         if keys.own_key(variable) in keys.OWN_KEYS:

@@ -15,7 +15,8 @@ from .errors import ConfigError
 #: The places of one level, the strongest first; beside them are the flat keys.
 SECTIONS = ("CELERY", "CELERY_CONFIG", "CELERIAC")
 
-_PROCESS = {
+#: The variables that Celery itself prefers to all configuration, and the settings they are.
+PROCESS = {
     "CELERY_BROKER_URL": "broker_url",
     "CELERY_BROKER_READ_URL": "broker_read_url",
     "CELERY_BROKER_WRITE_URL": "broker_write_url",
@@ -186,7 +187,7 @@ def read_options(options: Mapping[str, Any]) -> Iterator[Given]:
 
 def read_process(environ: Mapping[str, str]) -> Iterator[Given]:
     """The variables that Celery itself prefers to all configuration."""
-    for variable, name in _PROCESS.items():
+    for variable, name in PROCESS.items():
         if environ.get(variable):
             origin = Origin("environment", variable)
             yield Given(name, variable, environ[variable], origin, (0, 0))

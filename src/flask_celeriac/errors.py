@@ -34,7 +34,8 @@ class ConfigWarning(UserWarning):
 
 
 class NotInitializedError(CeleriacError, RuntimeError):
-    """This Flask application has no Celeriac: call ``celeriac.init_app(app)`` in its factory.
+    """This Flask application has no Celeriac: call ``celeriac.init_app(app)`` in its factory, or
+    import ``celery_init_app`` from ``flask_celeriac`` in the place of a pasted one.
 
     .. versionadded:: 0.1
     """

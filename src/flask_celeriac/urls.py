@@ -66,7 +66,7 @@ def records_url(celery_app: FlaskCelery) -> str | None:
         return backend.removeprefix("celeriac+")
     if backend.startswith("celeriac:"):
         return backend
-    state = celery_app.celeriac
+    state = getattr(celery_app, "celeriac", None)  # a pasted celery.Celery has none
     if state is not None and state.settings.options.database:
         return str(state.settings.options.database)
     url = str(conf.broker_write_url or "")

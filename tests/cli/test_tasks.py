@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from celery import Celery
 from celery.signals import before_task_publish
 from click.testing import CliRunner, Result
 from flask import Flask
@@ -288,6 +289,7 @@ def test_many_are_counted_before_anything_is_done(desk: Desk) -> None:
     asked = desk.run("revoke", *chosen, stdin="n\n", code=1)
     assert "Revoke 3 tasks (scheduled, queued, retrying)? [y/N]" in asked.stderr
     assert "say --yes" in desk.run("revoke", *chosen, "--json", code=2).stderr
+    assert "3 tasks would be revoked: say --yes" in desk.run("revoke", *chosen, code=2).stderr
     assert desk.ids(*chosen, "--state", "queued") == ids[::-1]
     assert desk.run("revoke", *chosen, stdin="y\n").stdout == "3 tasks revoked\n"
     assert desk.run("revoke", *chosen).stdout == "0 tasks revoked\n"
@@ -315,6 +317,16 @@ def test_queues_are_paused_and_resumed(desk: Desk, wide: None) -> None:
     assert desk.run("queues", "--resume", "later").stdout == "later was not paused\n"
     queues = {queue["name"]: queue for queue in desk.json("queues")["queues"]}
     assert queues["later"]["paused_since"] is None
+
+
+def test_what_is_given_twice_is_told(desk: Desk) -> None:
+    told = desk.run("start", "desk.add", "a=1", "b=2", "a=3", code=2).stderr
+    assert "a is given twice: 'a=3' is the second one" in told
+
+
+@pytest.mark.parametrize("command", [("start", "desk.add", "a=1", "b=2"), ("list",)])
+def test_a_queue_has_a_name(desk: Desk, command: tuple[str, ...]) -> None:
+    assert "'' names nothing" in desk.run(*command, "--queue", "", code=2).stderr
 
 
 def test_pausing_what_nobody_knows_looks_like_a_slip(desk: Desk) -> None:
@@ -398,3 +410,16 @@ def test_an_application_without_celeriac_is_told_so(desk: Desk) -> None:
     )
     assert done.exit_code == 1
     assert "init_app" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["check", "current", "upgrade"])
+def test_a_pasted_function_is_no_traceback(command: str) -> None:
+    def create_app() -> Flask:
+        app = Flask("pasted")
+        app.extensions["celery"] = Celery("pasted", broker="memory://", set_as_current=False)
+        return app
+
+    done = CliRunner().invoke(celery_group, ["db", command], obj=ScriptInfo(create_app=create_app))
+    assert done.exit_code == 1
+    assert done.stderr.startswith("Error: ")
+    assert not isinstance(done.exception, AttributeError)

@@ -14,7 +14,7 @@ from kombu import Exchange, Queue
 from flask_celeriac.config import resolve
 from flask_celeriac.config_keys import Setting, settings
 from flask_celeriac.config_values import coerce
-from flask_celeriac.errors import ConfigError
+from flask_celeriac.errors import ConfigError, ConfigWarning
 
 
 def value(name: str, given: Any) -> Any:
@@ -245,3 +245,14 @@ def test_a_url_of_sqlalchemy_keeps_its_password() -> None:
 def test_the_durability_in_any_case(given: str) -> None:
     found = resolve({}, environ={"FLASK_CELERIAC_DURABILITY": given})
     assert found.options.durability == "full"
+
+
+@pytest.mark.parametrize("variable", ["CELERY_BROKER_ULR", "CELERY_RESULT_BACKENDS"])
+def test_a_mistyped_variable_of_celerys_is_warned_of(variable: str) -> None:
+    with pytest.warns(ConfigWarning, match=f"{variable} is not read: did you mean CELERY_"):
+        assert resolve({}, environ={variable: "redis://x"}).celery == {}
+
+
+@pytest.mark.parametrize("variable", ["CELERY_WORKERS", "CELERY_APP", "SHOP_CELERY_BROKER_URL"])
+def test_variables_of_others_are_not(variable: str) -> None:
+    assert resolve({}, environ={variable: "x"}).celery == {}

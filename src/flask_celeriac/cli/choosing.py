@@ -12,13 +12,26 @@ from ..records.task_record import Filter
 from ..states import STATES
 from .moments import moment
 
+
+def queue_name(typed: str) -> str:
+    """Refuse what is left of a variable that is not set.
+
+    :raises click.BadParameter: it is empty
+    """
+    if not typed.strip():
+        raise click.BadParameter(
+            f"{typed!r} names nothing, and a queue has a name: `flask celery queues` lists them"
+        )
+    return typed
+
+
 _OPTIONS = (
     click.option(
         "--state", "states", type=click.Choice(STATES), multiple=True,
         help="In this state; may be given several times.",
     ),
     click.option("--name", help="Of this name, such as shop.mail.send."),
-    click.option("--queue", help="Sent to this queue."),
+    click.option("--queue", type=queue_name, metavar="NAME", help="Sent to this queue."),
     click.option("--worker", help="Run by this worker, such as celery@shop-1."),
     click.option("--label", help="With this label."),
     click.option("--error", metavar="FINGERPRINT", help="Failed with this error."),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .choosing import queue_name
 from .exits import opened
 from .moments import ago, duration
 from .printing import Column, print_json, print_table
@@ -18,20 +19,10 @@ if TYPE_CHECKING:
     from ..operations import Queue
 
 
-def _name(typed: str) -> str:
-    """Refuse what is left of a variable that is not set.
-
-    :raises click.BadParameter: it is empty
-    """
-    if not typed.strip():
-        raise click.BadParameter(
-            f"{typed!r} names nothing, and a queue has a name: `flask celery queues` lists them"
-        )
-    return typed
-
-
 @click.command("queues")
-@click.option("--pause", type=_name, metavar="NAME", help="Let no task of this queue be begun.")
+@click.option(
+    "--pause", type=queue_name, metavar="NAME", help="Let no task of this queue be begun."
+)
 @click.option("--resume", metavar="NAME", help="Let them be begun again.")
 @click.option("--json", is_flag=True, help="Print JSON.")
 @click.pass_context

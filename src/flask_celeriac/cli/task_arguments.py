@@ -52,7 +52,7 @@ def takes_arguments(command: Callable[..., None]) -> Callable[..., None]:
 def read_pairs(pairs: Sequence[str]) -> dict[str, Any]:
     """Keyword arguments from ``key=value``: JSON where the value is some, text where not.
 
-    :raises click.UsageError: there is no ``=`` or no name before it
+    :raises click.UsageError: there is no ``=`` or no name before it, or a name comes twice
     """
     found: dict[str, Any] = {}
     for pair in pairs:
@@ -61,6 +61,8 @@ def read_pairs(pairs: Sequence[str]) -> dict[str, Any]:
             raise click.UsageError(
                 f"{pair!r} is no argument: write key=value, or use --args for positional ones"
             )
+        if name in found:
+            raise click.UsageError(f"{name} is given twice: {pair!r} is the second one")
         try:
             found[name] = json.loads(value)
         except ValueError:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .choosing import queue_name
 from .exits import REFUSED, failure, opened
 from .moments import Length, instant
 from .printing import as_value, one_line, plain, print_json
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 @click.argument("name")
 @click.argument("pairs", metavar="[KEY=VALUE]...", nargs=-1)
 @takes_arguments
-@click.option("--queue", help="Send it to this queue.")
+@click.option("--queue", type=queue_name, metavar="NAME", help="Send it to this queue.")
 @click.option(
     "--priority",
     type=click.IntRange(0, 9),

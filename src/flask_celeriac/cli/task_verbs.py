@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -141,7 +142,15 @@ def _apply_to_chosen(
         if json:
             raise click.UsageError(f"{what} would be {verb.participle}: say --yes with --json")
         question = f"{verb.name.capitalize()} {what} ({', '.join(meant.states)})?"
-        click.confirm(question, abort=True, err=True)
+        try:
+            agreed = click.confirm(question, err=True)
+        except click.Abort:
+            if sys.stdin.isatty():
+                raise
+            # Nobody is there to be asked.
+            raise click.UsageError(f"{what} would be {verb.participle}: say --yes") from None
+        if not agreed:
+            raise click.Abort
     return operations.apply_to_many(app, verb.name, meant, expected=count.number, **verb.options)
 
 

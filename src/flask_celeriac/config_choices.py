@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zoneinfo
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import cache
 from typing import Any
@@ -71,9 +71,47 @@ def _routes(value: Any, where: str) -> None:
     )
 
 
+def _queues(value: Any, where: str) -> None:
+    """Queues by their names, or a list of kombu's."""
+    from kombu import Queue
+
+    fits = dict if isinstance(value, Mapping) else Queue
+    each = value.values() if isinstance(value, Mapping) else value
+    if isinstance(each, Iterable) and all(isinstance(one, (fits, Queue)) for one in each):
+        return
+    raise ConfigError(
+        f"{where}: task_queues takes a list of kombu.Queue, or a mapping from names to mappings,"
+        f" such as {{'mail': {{}}}}, not {value!r}"
+    )
+
+
+def _one_of(name: str, *values: Any) -> Callable[[Any, str], None]:
+    def check(value: Any, where: str) -> None:
+        if value not in values or isinstance(value, bool):
+            choice = ", ".join(map(repr, values[:-1])) + f" or {values[-1]!r}"
+            raise ConfigError(f"{where}: {name} takes {choice}, not {value!r}")
+
+    return check
+
+
+def _something(name: str, wanted: str) -> Callable[[Any, str], None]:
+    def check(value: Any, where: str) -> None:
+        if not value:
+            raise ConfigError(f"{where}: {name} takes {wanted}, not {value!r}")
+
+    return check
+
+
 #: What looks at a value that has its type already, by the name of the setting.
 CHECKS: dict[str, Callable[[Any, str], None]] = {
+    "accept_content": _something("accept_content", "one format at least, such as ['json']"),
+    "task_default_delivery_mode": _one_of(
+        "task_default_delivery_mode", 1, 2, "transient", "persistent"
+    ),
+    "task_default_queue": _something("task_default_queue", "the name of a queue"),
     "task_default_rate_limit": _rate,
+    "task_protocol": _one_of("task_protocol", 1, 2),
+    "task_queues": _queues,
     "task_routes": _routes,
     "worker_pool": _pool,
 }

@@ -34,12 +34,20 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "tuple": st.lists(st.sampled_from(["a.tasks", "b.tasks"]), min_size=1),
 }
 CHOICES: dict[str, st.SearchStrategy[Any]] = {
+    "task_default_delivery_mode": st.sampled_from([1, 2]),
+    "task_protocol": st.sampled_from([1, 2]),
     "task_routes": st.sampled_from(["shop.route", {"a": "b"}]),
     "timezone": st.sampled_from(["UTC", "Europe/Berlin"]),
     "worker_pool": st.sampled_from(["solo", "shop:Pool"]),
 }
 #: One of each.
-SAMPLES = {"task_routes": "shop.route", "timezone": "Europe/Berlin", "worker_pool": "solo"}
+SAMPLES: dict[str, Any] = {
+    "task_routes": "shop.route",
+    "timezone": "Europe/Berlin",
+    "worker_pool": "solo",
+    "task_default_delivery_mode": 1,
+    "task_protocol": 1,
+}
 
 
 def spellings(setting: Setting) -> list[str]:

@@ -99,6 +99,13 @@ def test_texts_become_what_celery_takes(name: str, text: str, wanted: object) ->
         ("task_default_rate_limit", "10/x"),
         ("task_default_rate_limit", "often"),
         ("task_default_rate_limit", "-1/s"),
+        ("task_queues", ["a", "b"]),
+        ("task_queues", [{"name": "a"}]),
+        ("task_queues", {"a": 5}),
+        ("task_default_queue", ""),
+        ("task_default_delivery_mode", "sometimes"),
+        ("task_protocol", 3),
+        ("accept_content", []),
     ],
 )
 def test_impossible_values_are_refused_with_spelling_and_remedy(name: str, given: object) -> None:
@@ -161,6 +168,9 @@ def test_an_unknown_pool_gets_a_hint() -> None:
         ("task_default_rate_limit", 5),
         ("task_default_rate_limit", "0.5/h"),
         ("result_cache_max", -1),
+        ("task_queues", {"a": Queue("a")}),
+        ("task_default_delivery_mode", "transient"),
+        ("task_protocol", 1),
     ],
 )
 def test_objects_of_python_pass_unchanged(name: str, given: object) -> None:

@@ -75,7 +75,7 @@ def _queues(value: Any, where: str) -> None:
     """Queues by their names, or a list of kombu's."""
     from kombu import Queue
 
-    fits = dict if isinstance(value, Mapping) else Queue
+    fits = Mapping if isinstance(value, Mapping) else Queue
     each = value.values() if isinstance(value, Mapping) else value
     if isinstance(each, Iterable) and all(isinstance(one, (fits, Queue)) for one in each):
         return

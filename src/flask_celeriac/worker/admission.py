@@ -86,8 +86,8 @@ def may_have_come_before(request: Any) -> bool:
 
 def _is_second(request: Any) -> bool:
     """Whether a message comes for the first time, of a task that an outbox may have sent twice."""
-    headers = request.headers
-    came = request.delivery_info.get("redelivered") or not _CAME.isdisjoint(headers)
+    headers, delivery = request.headers or {}, request.delivery_info or {}
+    came = delivery.get("redelivered") or not _CAME.isdisjoint(headers)
     return capturing.HEADER in headers and not came
 
 

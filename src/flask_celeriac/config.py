@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from . import config_keys as keys
 from . import config_sources as sources
+from .config_choices import check_limits
 from .config_file import find_file, load_file, names_file
 from .config_mask import is_mapping, mask
 from .config_sources import Given, Origin, equal
@@ -147,6 +148,7 @@ def resolve(
     for level in (file, flat, section, variables, arguments, list(sources.read_process(environ))):
         resolution.add(level)
     settings = resolution.settings()
+    check_limits(settings.celery, settings.origins)
     _warn_unread(settings, environ)
     return settings
 

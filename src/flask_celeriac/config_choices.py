@@ -102,6 +102,19 @@ def _something(name: str, wanted: str) -> Callable[[Any, str], None]:
     return check
 
 
+def check_limits(values: Mapping[str, Any], origins: Mapping[str, object]) -> None:
+    """Refuse a soft time limit that the hard one comes before.
+
+    :raises ConfigError: so it is; Celery says so when the first task is sent
+    """
+    soft, hard = (values.get(name) for name in ("task_soft_time_limit", "task_time_limit"))
+    if soft and hard and soft > hard:
+        raise ConfigError(
+            f"{origins['task_soft_time_limit']}: task_soft_time_limit is {soft}, more than the"
+            f" {hard} of task_time_limit: a task would be killed before it is told"
+        )
+
+
 #: What looks at a value that has its type already, by the name of the setting.
 CHECKS: dict[str, Callable[[Any, str], None]] = {
     "accept_content": _something("accept_content", "one format at least, such as ['json']"),

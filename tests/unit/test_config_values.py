@@ -128,6 +128,13 @@ def test_an_unknown_time_zone_gets_a_hint() -> None:
         value("timezone", "!")
 
 
+def test_a_soft_limit_above_the_hard_one() -> None:
+    limits = {"task_soft_time_limit": 30, "task_time_limit": 20}
+    with pytest.raises(ConfigError, match=r'"task_soft_time_limit"\]: .* more than the 20 of'):
+        resolve({"CELERY": limits}, environ={})
+    resolve({"CELERY": {**limits, "task_time_limit": 30}}, environ={})
+
+
 def test_an_unknown_pool_gets_a_hint() -> None:
     with pytest.raises(ConfigError, match="there is no worker_pool 'gevnt': did you mean 'gevent'"):
         value("worker_pool", "gevnt")

@@ -13,6 +13,8 @@ from typing import Any
 
 #: The header by which whoever receives a message knows that it may come twice.
 HEADER = "celeriac_outbox"
+#: Its value in a message that takes the place of one in an outbox, until that is sent.
+ADOPTED = 2
 #: The attribute of a request whose task's body has ended: what is sent then is Celery's.
 OVER = "celeriac_over"
 

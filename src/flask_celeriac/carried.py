@@ -77,7 +77,9 @@ def carry(celery_app: FlaskCelery, options: dict[str, Any]) -> None:
     """
     given = options.get("headers") or {}
     task = None if _OF_ONE.isdisjoint(given) else celery_app.current_worker_task
-    if task is not None:
+    if given.get(capturing.HEADER) == capturing.ADOPTED:  # no header of the task that sends it
+        given = options["headers"] = {**given, capturing.HEADER: 1}
+    elif task is not None:
         given = options["headers"] = _of_another(given, options, task.request)
     added: dict[str, Any] = {k: v for k, v in here(celery_app).items() if k not in given}
     labels = _labels(options.pop("labels", None), "labels")

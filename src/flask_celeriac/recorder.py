@@ -25,10 +25,9 @@ from .broker import run_queries
 from .broker.conditions import NotPutError
 from .errors import MessageRefusedError, RecordsUnavailableError, StorageError
 from .operations.sources import embedded_store
-from .records import description, gate_queries, task_queries, write_queries
+from .records import description, gate_queries, task_queries, transitions, write_queries
 from .records.origin import Origin
 from .records.recording import Recording
-from .records.task_record import Attempt
 from .urls import records_url
 
 if TYPE_CHECKING:
@@ -198,7 +197,7 @@ class Recorder:
             return None
         if found.is_over(values["attempts"], again=True):
             return found
-        if found.state == states.RUNNING and found.run and found.attempts == values["attempts"]:
+        if found.goes_on(values["attempts"]):
             if second:
                 return found._replace(crashes=0)
             values["crashes"] = found.crashes + 1
@@ -206,17 +205,23 @@ class Recorder:
                 return found._replace(crashes=found.crashes + 1)
         return None
 
-    def over(self, request: Any) -> Standing | None:
+    def over(self, request: Any, *, second: bool = False) -> Standing | None:
         """What has become of a task that is not to run; None where it may.
 
         A message of it may have been here before.
+
+        :param second: as of :meth:`began`
         """
         values = {"task_id": request.id, "attempts": (request.retries or 0) + 1}
         refused: Standing | None = None
 
         def look(connection: Any) -> None:
             nonlocal refused
-            refused = _over(connection, values, True)
+            found = gate_queries.standing(connection, request.id)
+            if found and found.is_over(values["attempts"], again=True):
+                refused = found
+            elif found and second and found.goes_on(values["attempts"]):
+                refused = found._replace(crashes=0)
 
         self._do(request.id, look)
         return refused
@@ -271,7 +276,7 @@ class Recorder:
         if request is not None and request.args is not None:
             values["arguments"] = description.text_of(request.args, request.kwargs)
 
-        write = partial(_end, values=values)
+        write = partial(transitions.end, values=values)
         self._do(task_id, write, partial(write, late=True))
 
     def relayed(self, headers: dict[str, Any], arguments: str | None, **known: Any) -> None:
@@ -298,7 +303,10 @@ class Recorder:
             **known,
             **said,
         }
-        self._write(values)
+        if getattr(self._app.tasks.get(values["name"]), "unique", None) is None:
+            self._write(values)
+        else:  # it may have been sent in the place of another, and run
+            self._do(values["task_id"], partial(transitions.announce, values=values))
 
     def given_up(
         self, task_id: str, name: str | None, queue: str | None, created: float, reason: str
@@ -378,19 +386,6 @@ class Recorder:
         if rests and later is not None:
             self._owes = owed.owed.add(owed.Write(self._records, task_id, later)) or self._owes
         return False
-
-
-def _end(connection: Any, values: dict[str, Any], *, late: bool = False) -> None:
-    """Write how a run has ended.
-
-    :param late: the next one may have begun
-    """
-    overtaken = False
-    if late and (found := gate_queries.standing(connection, values["task_id"])):
-        overtaken = found.attempts > values.get("attempts", found.attempts)
-    written = not overtaken and write_queries.write(connection, values)
-    if (written or overtaken) and values["state"] == states.RETRYING:
-        task_queries.add_attempt(connection, values["task_id"], Attempt.of(values))
 
 
 def _over(connection: Any, values: dict[str, Any], again: bool) -> Standing | None:

@@ -111,7 +111,7 @@ class File:
         # not even be rolled back would make every later one fail.
         if isinstance(error, DAMAGED) or connection.in_transaction:
             connection.close(force=True)
-            self._identity = ()
+            self.close()  # and those that have the same file
         else:
             self._idle[synchronous].append(connection)
 

@@ -9,6 +9,7 @@ from typing import Any
 import celery
 from celery.utils.time import rate
 
+from .config import warn
 from .errors import ConfigError
 from .spelling import closest
 
@@ -29,18 +30,18 @@ _ALIKE = 0.8
 
 
 def check(name: str, options: Mapping[str, Any]) -> None:
-    """Refuse options that cannot be meant.
+    """Refuse options that can never work with their values, and warn of mistyped ones.
 
     :param name: the task's, for the message
-    :raises ConfigError: one is mistyped, or can never work with its value
+    :raises ConfigError: an option can never work with its value
     """
     for option, value in options.items():
         if option not in KNOWN and not hasattr(celery.Task, option):
             close = closest(option, KNOWN, cutoff=_ALIKE)
-            if close is not None:
-                raise ConfigError(
-                    f"{name}: there is no task option {option}=: did you mean {close}=? An"
-                    " attribute of your own takes a name that is less like it."
+            if close is not None and not hasattr(options.get("base"), option):
+                warn(
+                    f"{name}: there is no task option {option}=, which becomes an attribute of the"
+                    f" task: did you mean {close}=?"
                 )
         fits, wanted = _TAKES.get(option, (_anything, ""))
         if value is not None and not fits(value):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from . import capturing, task_keys
@@ -57,26 +58,42 @@ def send(
         asked = reservation(task, args, kwargs, task_id, grace=GRACE)
     holder = ledger.reserve(asked) if kept_back else ledger.holder(asked)
     if holder not in (None, task_id) and ledger.is_pending(asked, holder):
-        # Its transaction may be rolled back, and this call is to be carried out: two with one id,
-        # of which one is run.
-        task_id = options["task_id"] = holder
-        options["headers"] = {**(options.get("headers") or {}), capturing.HEADER: 1}
-        asked = replace(asked, task_id=task_id, adopted=True)
-        holder = ledger.reserve(asked) if kept_back else None
-    if holder is None or (holder == task_id and not asked.adopted):
-        if kept_back:
+        # Its transaction may be rolled back, and this call is to be carried out.
+        if asked.waiting:  # both are: that one may come before what is to be seen by this one
             return sender(args, kwargs, **options)
+        asked = _adopt(asked, holder, options)
+        holder = ledger.reserve(asked) if kept_back else None
+    if holder is None or (holder == asked.task_id and not asked.adopted):
         try:
-            with ledger.reserving(asked):
-                return sender(args, kwargs, **options)
+            return _send(ledger, asked, partial(sender, args, kwargs, **options), kept_back)
         except NotPutError as error:
             holder = error.holder
-        except BaseException:
-            if not asked.adopted:
-                _release(ledger, asked)
-            raise
     logger.info("%s is not sent: task %s, which has its key, is there", task.name, holder)
     return task.AsyncResult(holder)
+
+
+def _adopt(asked: Reservation, holder: str, options: dict[str, Any]) -> Reservation:
+    """Have a call take the place of one that may never be sent: of two with one id one is run."""
+    headers = options.get("headers") or {}
+    options["headers"] = {**headers, capturing.HEADER: capturing.ADOPTED}
+    options["task_id"] = holder
+    return replace(asked, task_id=holder, adopted=True)
+
+
+def _send(
+    ledger: Any, asked: Reservation, call: Callable[[], AsyncResult[Any]], kept_back: bool
+) -> AsyncResult[Any]:
+    if kept_back:  # the key is its own already
+        return call()
+    try:
+        with ledger.reserving(asked):
+            return call()
+    except NotPutError:
+        raise
+    except BaseException:
+        if not asked.adopted:
+            _release(ledger, asked)
+        raise
 
 
 def reservation(

@@ -12,7 +12,7 @@ import pytest
 from celery.exceptions import Ignore
 from sqlalchemy.orm import Session
 
-from flask_celeriac import Unique
+from flask_celeriac import Limit, Unique, operations
 from flask_celeriac.database import engine_for
 from flask_celeriac.outbox.courier import courier
 from flask_celeriac.task import Task
@@ -49,7 +49,11 @@ def once(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Shop,
             def once(self: Any, order: int, said: str) -> None:
                 shop.ran.append((self.request.id, said))
                 if said == "slow":
-                    time.sleep(1.0)
+                    time.sleep(1.5)
+
+            @shop.celeriac.task(name="shop.sends")
+            def sends(order: int, said: str) -> str:
+                return str(once.delay(order, said).id)
 
             yield shop, once
             if "CELERIAC_DATABASE" in config:
@@ -116,6 +120,30 @@ def test_the_second_message_is_not_run_beside_the_first(once: tuple[Shop, Any]) 
     with working(shop.app, pool="threads", concurrency=2):
         result.get(timeout=30)
         shop.total.delay([1]).get(timeout=30)
+    assert len(shop.ran) == 1
+
+
+@pytest.mark.parametrize("concurrency", [None, 2])
+def test_nor_is_one_that_is_committed_while_the_first_runs(
+    once: tuple[Shop, Any], concurrency: int | None
+) -> None:
+    """Nor does it take the first one's slot, or count as its crash."""
+    shop, task = once
+    if concurrency:
+        type(task._get_current_object()).concurrency = Limit(concurrency)
+        type(task._get_current_object()).limited = True
+    with Session(shop.engine) as late:
+        first = task.apply_async_on_commit((1, "slow"), session=late)
+        sent = shop.celery.tasks["shop.sends"].delay(1, "slow")  # from within a task
+        with working(shop.app, pool="threads", concurrency=3):
+            assert sent.get(timeout=30) == first.id
+            wait_for(lambda: shop.ran, "the task to run")
+            late.commit()
+            assert courier.wait(30)
+            shop.total.delay([1]).get(timeout=30)
+            first.get(timeout=30)
+            assert operations.show(shop.celery, first.id).state == "succeeded"
+            shop.total.delay([1]).get(timeout=30)
     assert len(shop.ran) == 1
 
 

@@ -1,4 +1,4 @@
-"""A task that is declared with options that cannot be meant is refused where it is declared."""
+"""Options that cannot be meant are told where a task is declared."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from flask_celeriac import Celeriac, ConfigError, Task, Unique
+from flask_celeriac import Celeriac, ConfigError, ConfigWarning, Task, Unique
 from flask_celeriac.task_options import KNOWN
 
 
@@ -27,8 +27,15 @@ def nothing() -> None:
     ],
 )
 def test_a_mistyped_option(given: str, meant: str) -> None:
-    with pytest.raises(ConfigError, match=rf"nothing: .* {given}=: did you mean {meant}="):
+    with pytest.warns(ConfigWarning, match=rf"nothing: .* {given}=, .*: did you mean {meant}="):
         Celeriac().task(**{given: True})(nothing)
+
+
+def test_an_option_of_the_base_is_no_mistake() -> None:
+    class Singleton(Task[..., None]):
+        unique_on: tuple[str, ...] = ()
+
+    assert Celeriac().task(base=Singleton, unique_on=["a"])(nothing) is not None
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,10 @@ class Standing(NamedTuple):
     crashes: int
     error_type: str | None
 
+    def goes_on(self, attempt: int) -> bool:
+        """Whether a run of this attempt was begun, and its end is not known."""
+        return self.state == states.RUNNING and bool(self.run) and self.attempts == attempt
+
     def is_over(self, attempt: int, *, again: bool) -> bool:
         """Whether an attempt is not to be run.
 

@@ -10,9 +10,10 @@ from celery import states as celery_states
 from celery.exceptions import Ignore
 
 from .. import capturing, signing, states
-from ..records.description import AGAIN, CRASHES, CUT_OFF, REVOKED
+from ..records.description import AGAIN, CRASHES, REVOKED
 from ..verification import Complaint
 from . import limiting, lost
+from .second import is_second
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 #: Headers of messages that may be the second one of their task.
 MARKS = frozenset({capturing.HEADER, AGAIN, CRASHES, REVOKED})
-#: Of these, those that say that it was here before, or is there for one that was.
-_CAME = frozenset({AGAIN, CRASHES, CUT_OFF})
 #: Unless the application says otherwise.
 MAX_ATTEMPTS = 5
 
@@ -35,6 +34,8 @@ def admit(task: Any, request: Any) -> limiting.Held | None:
     :return: what is to be given back at its end with :func:`limiting.leave`
     :raises celery.exceptions.Ignore: it is not to run, or not yet; its message is acknowledged
     """
+    if task.limited:
+        _leave_to_the_first(task, request)
     # First, so that of a run that is put off nobody knows.
     held = limiting.enter(task, request) if task.limited else None
     try:
@@ -55,7 +56,7 @@ def _begin(task: Any, request: Any) -> None:
     # Who cannot sign can still send what was signed a second time.
     signed = bool(request.headers) and signing.HEADER in request.headers
     if recorder.is_needed:
-        second = again and _is_second(request)
+        second = again and is_second(task, request)
         standing = recorder.began(
             request, again=again or signed, second=second, limit=limit_of(task)
         )
@@ -84,11 +85,17 @@ def may_have_come_before(request: Any) -> bool:
     return bool(headers) and not MARKS.isdisjoint(headers)
 
 
-def _is_second(request: Any) -> bool:
-    """Whether a message comes for the first time, of a task that an outbox may have sent twice."""
-    headers, delivery = request.headers or {}, request.delivery_info or {}
-    came = delivery.get("redelivered") or not _CAME.isdisjoint(headers)
-    return capturing.HEADER in headers and not came
+def _leave_to_the_first(task: Any, request: Any) -> None:
+    """Turn a second message away before it asks for a slot, which the first one may have.
+
+    :raises celery.exceptions.Ignore: the task runs, or has ended
+    """
+    recorder = getattr(task.app, "recorder", None)
+    if recorder is None or not recorder.is_needed or not is_second(task, request):
+        return
+    standing = recorder.over(request, second=True)
+    if standing is not None:
+        _turn_away(task, request, standing)
 
 
 def _taken_back(request: Any) -> Standing | None:

@@ -16,6 +16,7 @@ from ..errors import ConfigError, StorageError
 from ..ledgers import NO_END
 from ..limits import PERMIT, TICKET, WAITS, begin_of
 from ..records.description import AGAIN, UNKNOWN_SINCE
+from .second import is_second
 
 if TYPE_CHECKING:
     from ..limits import Limit, Rate
@@ -129,14 +130,19 @@ def _put_off(task: Any, request: Any, due: float, headers: dict[str, Any]) -> Ex
 
 
 def _send_again(task: Any, request: Any, due: float, headers: dict[str, Any]) -> None:
+    headers = {**(request.headers or {}), **headers}
+    if is_second(task, request):  # so is what takes its place
+        headers = {**headers, capturing.HEADER: capturing.ADOPTED}
+        headers.pop(UNKNOWN_SINCE, None)
+    else:  # the first message comes again if this worker dies before it has acknowledged it
+        headers[AGAIN] = 1
     again = task.signature_from_request(
         request,
         request.args,
         request.kwargs,
         eta=datetime.fromtimestamp(due, timezone.utc),
         retries=request.retries,
-        # The first message comes again if this worker dies before it has acknowledged it.
-        headers={**(request.headers or {}), **headers, AGAIN: 1},
+        headers=headers,
     )
     with capturing.directly():  # whatever becomes of the transaction that somebody has open here
         again.apply_async()

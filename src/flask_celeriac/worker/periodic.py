@@ -95,6 +95,6 @@ class Periodic(bootsteps.StartStopStep):
     def _run(self, app: FlaskCelery) -> None:
         for pause in self.rounds(app):
             self._nudged.wait(pause)
+            self._nudged.clear()
             if self.over.is_set():
                 return
-            self._nudged.clear()

@@ -23,10 +23,18 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
     engine.dispose()
 
 
-def take(engine: Engine, task_id: str, now: float, mark: str = "a" * 32) -> int:
+def take(
+    engine: Engine,
+    task_id: str,
+    now: float,
+    mark: str = "a" * 32,
+    *,
+    at_once: int = 1,
+    ticket: int = 0,
+) -> int:
     with engine.begin() as connection:
-        run = Run(task_id, f"{mark}:{now}")
-        return limit_queries.take_slot(connection, "one", 1, run, now, ticket=0).number
+        run = Run(task_id, f"{mark}:{now}:{ticket}")
+        return limit_queries.take_slot(connection, "one", at_once, run, now, ticket=ticket).number
 
 
 def record(engine: Engine, task_id: str, state: str, now: float) -> None:
@@ -74,6 +82,28 @@ def test_a_run_has_what_the_run_before_it_had(engine: Engine) -> None:
     assert take(engine, "first", NOW) == 1
     record(engine, "first", "running", NOW)
     assert take(engine, "first", NOW + 1) == 1
+
+
+def test_another_message_of_a_task_waits_for_the_first(engine: Engine) -> None:
+    """Also where there is room; where the run of the first one is over, it asks the record."""
+    assert take(engine, "first", NOW, at_once=2) == 1
+    record(engine, "first", "running", NOW)
+    hear(engine, "a" * 32, NOW)
+    assert take(engine, "first", NOW + LEASE, at_once=2, ticket=-1) == 0
+    assert take(engine, "second", NOW + LEASE, at_once=2) == 2
+    assert take(engine, "first", NOW + LEASE, at_once=2) == 1  # the first message comes again
+    record(engine, "first", "failed", NOW + LEASE)
+    assert take(engine, "first", NOW + 2 * LEASE, at_once=2, ticket=-1) == 1
+
+
+@pytest.mark.parametrize("heard", [True, False])
+def test_another_message_does_not_wait_for_a_silent_worker(engine: Engine, heard: bool) -> None:
+    assert take(engine, "first", NOW) == 1
+    record(engine, "first", "running", NOW)
+    if heard:
+        hear(engine, "a" * 32, NOW)
+    assert take(engine, "first", NOW + LEASE - 1, ticket=-1) == 0
+    assert take(engine, "first", NOW + LEASE + 1, ticket=-1) == 1
 
 
 def test_what_is_over_is_forgotten(engine: Engine) -> None:

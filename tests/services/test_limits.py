@@ -18,7 +18,8 @@ from kombu.exceptions import OperationalError
 
 from flask_celeriac import Celeriac, ConfigError, Limit, Rate, operations
 from flask_celeriac.broker import task_queries
-from flask_celeriac.limits import PERMIT
+from flask_celeriac.limits import PERMIT, TICKET
+from flask_celeriac.records.description import AGAIN
 from flask_celeriac.task import Task
 from tests.services import systems
 from tests.services.conftest import working
@@ -137,6 +138,20 @@ def test_at_once(app: Flask, celery: Any) -> None:
     assert runs.most == {"two": 2, "a": 1, "b": 1}
     assert len(runs.began) == 11
     assert {operations.show(celery, result.id).attempts for result in results} == {1}
+
+
+def test_two_messages_of_one_task(app: Flask, celery: Any) -> None:
+    """A worker was killed after it had put a run off, before it could acknowledge its message."""
+    in_line = celery.ledger.in_line
+    ids = [two.delay(n).id for n in range(2)]
+    two.apply_async((0,), task_id=ids[0], headers={TICKET: -1, AGAIN: 1})
+    with working(app, pool="threads", concurrency=4):
+        wait_for(lambda: runs.inside["two"] >= 2, "all that may run")
+        wait_for(lambda: runs.inside["two"] > 2 or any(map(in_line, ids)), "the third message")
+        runs.go.set()
+        for task_id in ids:
+            two.AsyncResult(task_id).get(timeout=20)
+    assert runs.most == {"two": 2}
 
 
 def _in_line(celery: Any, ids: list[str]) -> list[str]:

@@ -65,7 +65,8 @@ class RecordedLedger:
             limit_queries.release(connection, asked.key, asked.task_id)
 
     def take_slot(self, key: str, at_once: int, request: Any, ticket: int) -> Slots:
-        run = limit_queries.Run(request.id, f"{self.worker}:{uuid.uuid4().hex[:30]}")
+        tag = f"{self.worker}:{uuid.uuid4().hex[:16]}:{ticket}"  # 64 characters at most
+        run = limit_queries.Run(request.id, tag)
         with self._begin() as connection:
             found = limit_queries.take_slot(
                 connection, key, at_once, run, time.time(), ticket=ticket

@@ -45,7 +45,8 @@ class Slots(NamedTuple):
 class Run(NamedTuple):
     """A run that asks for a slot.
 
-    :param tag: the worker's mark and a text that no other run has, with a colon between
+    :param tag: the worker's mark, a text that no other run has, and the place in the line that its
+        message came with, with colons between
     """
 
     task_id: str
@@ -177,13 +178,15 @@ def take_slot(
     :param ticket: the place that the task had in the line, 0 for none
     """
     _lock(connection, key, now)
-    taken = set()
+    taken, is_there = set(), False
     for held in _held(connection, key):
-        if held.task_id != run.task_id and _is_alive(held, now):
+        is_same = held.task_id == run.task_id
+        if _runs_elsewhere(held, run, now) if is_same else _is_alive(held, now):
             taken.add(held.number)
+            is_there = is_there or is_same
         else:
             _drop(connection, key, held.number)
-    if len(taken) < at_once:
+    if len(taken) < at_once and not is_there:
         number = next(n for n in range(1, at_once + 1) if n not in taken)
         _put_slot(connection, key, number, run, now)
         _drop_ticket(connection, key, run.task_id, ticket)
@@ -207,8 +210,8 @@ def _held(connection: Connection, key: str) -> list[Any]:
     mark = func.substr(slot.c.run, 1, 32)
     said = and_(worker.c.key == _WORKER + mark, worker.c.number == 0)
     found = (
-        select(slot.c.number, slot.c.task_id, slot.c.since, record.c.state, record.c.updated)
-        .add_columns(worker.c.since.label("heard"))
+        select(slot.c.number, slot.c.task_id, slot.c.run, slot.c.since)
+        .add_columns(record.c.state, record.c.updated, worker.c.since.label("heard"))
         .select_from(slot)
         .outerjoin(record, record.c.task_id == slot.c.task_id)
         .outerjoin(worker, said)
@@ -226,6 +229,21 @@ def _is_alive(held: Any, now: float) -> bool:
         return True
     # Its begin could not be recorded: nothing was since it took the slot.
     return held.state in states.OPEN and held.updated <= held.since
+
+
+def _runs_elsewhere(held: Any, run: Run, now: float) -> bool:
+    """Whether a task that asks for a slot has one already, by another of its messages.
+
+    A worker that was killed after it had put a run off, and before it could acknowledge its message,
+    leaves two. The message of a run that was killed comes again as it was: it takes its slot.
+    """
+    if _place_of(held.run) == _place_of(run.tag) or not _is_alive(held, now):
+        return False
+    return held.heard is not None or held.since > now - LEASE
+
+
+def _place_of(tag: str) -> str:
+    return tag.rpartition(":")[2]
 
 
 def _queue_up(connection: Connection, key: str, run: Run, now: float, ticket: int) -> int:

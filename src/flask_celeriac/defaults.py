@@ -185,10 +185,7 @@ class Beneath(Mapping[str, Any]):
         self._listed = list(dict.fromkeys([*self._read.keys(), *self._ours]))
 
     def __getitem__(self, key: str) -> Any:
-        try:
-            return self._read[key]
-        except KeyError:
-            return self._ours[key]
+        return self._read[key] if key in self._read else self._ours[key]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._listed)

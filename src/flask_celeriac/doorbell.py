@@ -132,12 +132,13 @@ class Ringer:
 
     def ring_those(self, names: Collection[str]) -> None:
         """Ring these bells, as far as they are there: most are not, and looking is cheap."""
-        if len(names) <= FEW:
-            there = [name for name in names if os.access(f"{self.directory}/{name}", os.F_OK)]
-        else:
-            there = list(set(names).intersection(self._bells()))
-        for name in there:
-            self.ring(name)
+        if len(names) > FEW:
+            for name in set(names).intersection(self._bells()):
+                self.ring(name)
+            return
+        for name in names:
+            if os.access(f"{self.directory}/{name}", os.F_OK):
+                self.ring(name)
 
     def ring(self, name: str) -> None:
         """Ring one bell; nobody listening is no error."""

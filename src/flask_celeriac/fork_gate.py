@@ -16,7 +16,8 @@ from contextlib import contextmanager
 #: Seconds a fork waits for what other threads have begun.
 PATIENCE = 5.0
 
-_condition = threading.Condition()
+_lock = threading.RLock()
+_condition = threading.Condition(_lock)
 _inside: dict[int, int] = {}
 #: How many threads are about to fork.
 _forking = 0
@@ -27,7 +28,7 @@ _begin_child: list[Callable[[], None]] = []
 def enter() -> None:
     """This thread begins to use SQLite; pair it with :func:`leave`."""
     me = threading.get_ident()
-    with _condition:
+    with _lock:  # the condition's own, without a detour
         while _forking and me not in _inside:
             _condition.wait(PATIENCE)
         _inside[me] = _inside.get(me, 0) + 1
@@ -36,7 +37,7 @@ def enter() -> None:
 def leave() -> None:
     """This thread is done."""
     me = threading.get_ident()
-    with _condition:
+    with _lock:
         left = _inside.get(me, 1) - 1
         if left:
             _inside[me] = left
@@ -100,8 +101,9 @@ def _after_in_parent() -> None:
 
 
 def _after_in_child() -> None:
-    global _condition, _forking
-    _condition = threading.Condition()
+    global _condition, _forking, _lock
+    _lock = threading.RLock()
+    _condition = threading.Condition(_lock)
     _inside.clear()
     _forking = 0
     for callback in _begin_child:

@@ -18,10 +18,9 @@ import celery
 from celery.app.routes import MapRoute
 from celery.backends.base import Backend
 from celery.signals import after_task_publish, before_task_publish, task_sent
-from kombu import serialization
 from kombu.exceptions import EncodeError
 
-from . import capturing, carried, redaction, sending
+from . import capturing, carried, plain_json, redaction, sending
 from .amqp import FlaskAMQP
 from .broker import template
 from .outbox.template import Template as KeptTemplate
@@ -87,7 +86,7 @@ class Plan:
         """
         args, kwargs = call
         body = (args, kwargs, _NOTHING_EMBEDDED)
-        content_type, _, data = serialization.dumps(body, serializer=self.serializer)
+        content_type, _, data = plain_json.serialize(body, self.serializer)
         if len(data) > self.harmless:
             cast("FlaskCelery", task.app).policy.check(task.name, data, content_type)
         fields = {

@@ -5,12 +5,14 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from kombu import Connection
+from kombu import Connection, Message
 
 import flask_celeriac.broker  # noqa: F401 - registers the transport
 from flask_celeriac import sqlite
+from tests.broker.loops import Loop
 
 Connect = Callable[..., Connection]
 
@@ -44,6 +46,19 @@ def connect(url: str) -> Iterator[Connect]:
 @pytest.fixture
 def connection(connect: Connect) -> Connection:
     return connect()
+
+
+@pytest.fixture
+def loop(connect: Connect) -> Iterator[Callable[..., Loop]]:
+    loops: list[Loop] = []
+
+    def make(handle: Callable[[Message], Any], prefetch: int = 1) -> Loop:
+        loops.append(Loop(connect(), handle, prefetch))
+        return loops[-1]
+
+    yield make
+    for one in loops:
+        one.close()
 
 
 @pytest.fixture

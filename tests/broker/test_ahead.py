@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from celery.worker import state
-from kombu import Connection, Message
-from kombu.asynchronous import Hub
+from kombu import Message
 
 from flask_celeriac import liveness, sqlite, sqlite_opening
 from flask_celeriac.backlog import backlog_at
@@ -25,44 +23,11 @@ from flask_celeriac.broker import (
 from flask_celeriac.broker.claims import BATCH
 from flask_celeriac.errors import StorageError
 from tests.broker.conftest import Connect
+from tests.broker.loops import Loop
 from tests.broker.messages import Receiver, put, size
 from tests.system.workers import wait_for
 
 MANY = 600
-
-
-class Loop:
-    """An event loop that drives a consumer, as a worker's does."""
-
-    def __init__(self, connection: Connection, handle: Callable[[Message], Any], prefetch: int = 1):
-        self.hub = Hub()
-        self.transport = connection.transport
-        self.receiver = Receiver(connection, "jobs", prefetch=prefetch, handle=handle)
-        self.transport.register_with_event_loop(connection.connection, self.hub)
-
-    def until(self, condition: Callable[[], object]) -> None:
-        end = time.monotonic() + 30
-        while not condition():
-            assert time.monotonic() < end
-            self.hub.run_once()
-
-    def close(self) -> None:
-        self.receiver.close()
-        self.receiver.connection.close()
-        self.hub.close()
-
-
-@pytest.fixture
-def loop(connect: Connect) -> Iterator[Callable[..., Loop]]:
-    loops: list[Loop] = []
-
-    def make(handle: Callable[[Message], Any], prefetch: int = 1) -> Loop:
-        loops.append(Loop(connect(), handle, prefetch))
-        return loops[-1]
-
-    yield make
-    for one in loops:
-        one.close()
 
 
 @contextmanager

@@ -11,14 +11,13 @@ from celery.utils.time import maybe_iso8601
 from kombu.utils.json import dumps as kombu_dumps
 from kombu.utils.json import loads as kombu_loads
 
+from ..plain_json import KOMBU_MARK
+from ..plain_json import decode as _decode
 from . import stencil
 from .queries import Claimed, Row
 
 #: JSON as this room writes it.
 encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
-_decode = json.JSONDecoder().decode
-#: How kombu's JSON marks what plain JSON has no word for.
-KOMBU_MARK = '"__type__"'
 
 
 def pack(queue: str, message: dict[str, Any], priority: int, ttl: float | None) -> Row:

@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-from kombu import serialization
-from kombu.utils import json as kombu_json
-
-from .envelope import KOMBU_MARK
+from .. import plain_json
 from .topology import virtual
-
-#: kombu's stubs do not know it.
-registry: Any = serialization.registry  # type: ignore[attr-defined]
-#: kombu's own way to read JSON, which looks at each mapping for what plain JSON has no word for.
-_OF_KOMBU = kombu_json.loads
-_decode = json.JSONDecoder().decode
 
 
 class Message(virtual.Message):  # type: ignore[misc]
@@ -33,20 +23,17 @@ class Message(virtual.Message):  # type: ignore[misc]
         """
         if self._decoded_cache is None and self._is_plain():
             try:
-                self._decoded_cache = _decode(self._raw["body"])
+                self._decoded_cache = plain_json.decode(self._raw["body"])
             except (ValueError, RecursionError):
                 return super().decode()  # which says so in kombu's words
         return super().decode()
 
     def _is_plain(self) -> bool:
         """Whether nobody but the standard library has a say in how it is read."""
-        text = self._raw["body"]
         return (
-            type(text) is str
-            and self.content_type == "application/json"
+            self.content_type == plain_json.CONTENT_TYPE
             and self.accept is not None  # as in workers; else kombu knows what is disabled
-            and "application/json" in self.accept
+            and plain_json.CONTENT_TYPE in self.accept
             and not self.headers.get("compression")
-            and KOMBU_MARK not in text
-            and registry._decoders.get("application/json") is _OF_KOMBU
+            and plain_json.is_plain(self._raw["body"])
         )

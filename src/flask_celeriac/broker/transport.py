@@ -203,8 +203,8 @@ class Transport(virtual.Transport):  # type: ignore[misc]
             if self._rung:
                 self._set_alarm()
             more = any(channel.claims.has_work() for channel in self.channels)
-            # What was run there and then is acknowledged in the next round.
-            more = more or (delivered > 0 and any(each.claims.inline for each in self.channels))
+            if delivered and not more:  # what was run inline may be acknowledged in the next round
+                more = any(each.claims.inline and each.qos.is_out for each in channels)
         except StorageError as error:
             # Restarting the consumer would forget which tasks run; the acks are kept.
             self._complain(error)
@@ -234,9 +234,24 @@ class Transport(virtual.Transport):  # type: ignore[misc]
             self._bell.nudge()
 
     def _on_bell(self, loop: Any) -> None:
-        if self._bell is not None and self._bell.clear():
-            self._rung = True
+        if self._bell is None or not self._bell.clear():
+            return
+        self._rung = True
+        if self._turning or not any(channel.claims.inline for channel in self.channels):
             self._look()
+        else:  # there is no pool to send to: a turn need not wait for the next round
+            for channel in self.channels:
+                channel.look()
+            self._turn_at_once()
+
+    def _turn_at_once(self) -> None:
+        """Take a turn, and end the event loop only by what would end it in a timer."""
+        try:
+            self._turn()
+        except self.connection_errors:
+            raise
+        except Exception:
+            logger.exception("A turn has failed")
 
     def _look(self) -> None:
         for channel in self.channels:

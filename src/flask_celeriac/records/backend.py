@@ -13,7 +13,7 @@ from celery import states
 from celery.backends import base
 from kombu.utils.json import loads
 
-from .. import capturing, sqlite
+from .. import capturing, plain_json, sqlite
 from ..backlog import backlog_at
 from ..doorbell import Ringer, bell_name
 from ..errors import RecordsUnavailableError, StorageError, StorageUnavailableError
@@ -90,7 +90,7 @@ class Backend(Recording, Waiting, BaseBackend):  # type: ignore[misc]
         """
         if self._ringer is not None:
             # The sender's name came with the message, as whatever it was.
-            these = {bell_name(name) for name in names if name and isinstance(name, str)}
+            these = [bell_name(name) for name in names if name and isinstance(name, str)]
             self._ringer.ring_those(these)
 
     def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:
@@ -158,9 +158,33 @@ class Backend(Recording, Waiting, BaseBackend):  # type: ignore[misc]
         with engine.connect() as connection:
             return queries.find(connection, task_id)
 
+    def encode(self, data: Any) -> str | bytes:
+        """A value in the configured serializer and compression."""
+        if self.compression:
+            compressed: bytes = super().encode(data)
+            return compressed
+        return plain_json.serialize(data, self.serializer)[2]
+
+    def decode(self, payload: Any) -> Any:
+        """The value that :meth:`encode` was given.
+
+        :raises kombu.exceptions.ContentDisallowed: it is in none of the formats that are accepted
+        """
+        if (
+            payload
+            and self.content_type == plain_json.CONTENT_TYPE
+            and plain_json.CONTENT_TYPE in (self.accept or ())
+            and plain_json.is_plain(payload)
+        ):
+            try:
+                return plain_json.decode(payload)
+            except (ValueError, RecursionError):  # which kombu says in its words
+                pass
+        return super().decode(payload)
+
     def pack(self, value: Any) -> str:
         """A value as text, in the configured serializer and compression."""
-        encoded: str | bytes = self.encode(value)
+        encoded = self.encode(value)
         if isinstance(encoded, str):
             return encoded
         return _BINARY + base64.b64encode(encoded).decode("ascii")

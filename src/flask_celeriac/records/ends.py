@@ -104,7 +104,7 @@ class Successes:
         """Wake whoever waits for these."""
         awaited = [one for one in ended if one.awaited]
         if awaited:
-            self._backend.ring(*[name for one in awaited for name in (one.task_id, one.reply_to)])
+            self._backend.ring(*[name for one in awaited for name in (one.reply_to, one.task_id)])
 
 
 class Ends:
@@ -130,5 +130,5 @@ class Ends:
 
     def written(self, ended: Sequence[State]) -> None:
         """Wake whoever waits for these."""
-        names = ((one.values["task_id"], one.reply_to) for one in ended)
+        names = ((one.reply_to, one.values["task_id"]) for one in ended)
         self._backend.ring(*[name for both in names for name in both])

@@ -234,7 +234,7 @@ def _is_alive(held: Any, now: float) -> bool:
 def _runs_elsewhere(held: Any, run: Run, now: float) -> bool:
     """Whether a task that asks for a slot has one already, by another of its messages.
 
-    A worker that was killed after it had put a run off, and before it could acknowledge its message,
+    A worker that was killed after it had put a run off, and before its message was acknowledged,
     leaves two. The message of a run that was killed comes again as it was: it takes its slot.
     """
     if _place_of(held.run) == _place_of(run.tag) or not _is_alive(held, now):

@@ -13,6 +13,7 @@ from .. import liveness
 from ..broker import queries as broker_queries
 from ..doorbell import AVAILABLE, Bell, Ringer, bell_name
 from ..errors import StorageError
+from .unreadable import UnreadableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -46,6 +47,8 @@ class Waiting:
     get_task_meta: Any
     ready_among: Any
     _ensure_not_eager: Any
+    _get_task_meta_for: Any
+    _cache: Any
 
     def wait_for(
         self,
@@ -96,7 +99,12 @@ class Waiting:
         bell = self.reply_bell and self.reply_bell.of(task_id)
         if not bell or not bell.wait(BRIEF if timeout is None else min(BRIEF, timeout)):
             return None
-        meta: dict[str, Any] = self.get_task_meta(task_id)
+        try:
+            meta: dict[str, Any] = self._get_task_meta_for(task_id)
+        except UnreadableError:  # wait_for says so, or tries again
+            return None
+        if meta["status"] == states.SUCCESS:
+            self._cache[task_id] = meta
         return meta if meta["status"] in states.READY_STATES else None
 
     def on_task_call(self, producer: Any, task_id: str) -> None:

@@ -16,7 +16,7 @@ from kombu.serialization import register, registry
 from kombu.transport import virtual
 from kombu.utils import json as kombu_json
 
-from flask_celeriac import signing
+from flask_celeriac import signing, verification
 from flask_celeriac.broker import stencil
 from flask_celeriac.broker.channel import Channel
 from flask_celeriac.broker.envelope import encode, unpack
@@ -65,6 +65,10 @@ def claimed(task_id: str | None, text: str, claims: int = 1) -> Claimed:
     return Claimed(0, 1, claims, task_id, text, "[[], {}, {}]")
 
 
+def message_of(task_id: str, text: str) -> Message:
+    return Message({**unpack(claimed(task_id, text), "1.2"), "body": ""}, None)
+
+
 @given(ids=st.lists(IDS, min_size=2, max_size=4), headers=OTHERS, properties=OTHERS)
 def test_a_known_envelope_is_the_message_that_was_sent(
     ids: list[str], headers: dict[str, Any], properties: dict[str, Any]
@@ -75,12 +79,38 @@ def test_a_known_envelope_is_the_message_that_was_sent(
         read = unpack(claimed(task_id, text), "1.2")
         expected = kombu_json.loads(text)
         expected["properties"]["delivery_tag"] = "1.2"
+        read.pop("stencil", None)
         assert read == {**expected, "body": "[[], {}, {}]"}
         for part in (read["headers"], read["properties"], read["properties"]["delivery_info"]):
             part["spoilt"] = True  # as whoever gets a message may do with it
         for value in read["headers"].values():
             if isinstance(value, list):
                 value.append("spoilt")
+
+
+@given(headers=OTHERS | st.fixed_dictionaries({"retries": FLAT, "timelimit": ANY, "eta": FLAT}))
+def test_what_is_wrong_with_headers_is_wrong_with_those_that_are_like_them(
+    headers: dict[str, Any],
+) -> None:
+    stencil._kept.clear()
+    ids = ("01a21593-49cd", "01a21593-4d42", "01a21593-51b7")
+    fresh, known, again = (
+        verification._of_new_headers(message_of(one, envelope(one, headers, {}))) for one in ids
+    )
+    assert fresh == known == again
+
+
+def test_the_headers_of_calls_that_are_alike_are_looked_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stencil._kept.clear()
+    looked: list[Any] = []
+    monkeypatch.setattr(verification, "_of_headers", looked.append)
+    for number in range(5):
+        text = envelope(f"a-{number}", {}, {})
+        verification._of_new_headers(message_of(f"a-{number}", text))
+    assert len(looked) == 2  # that of which it was learned, and the first that was known by it
+    assert stencil.known(envelope("a" * 256, {}, {}), "a" * 256) is None
 
 
 def test_the_envelopes_of_two_calls_are_read_once() -> None:

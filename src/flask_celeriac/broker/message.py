@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import plain_json
 from .topology import virtual
+
+if TYPE_CHECKING:
+    from .stencil import Stencil
 
 
 class Message(virtual.Message):  # type: ignore[misc]
@@ -15,6 +18,12 @@ class Message(virtual.Message):  # type: ignore[misc]
     """
 
     _decoded_cache: Any
+
+    @property
+    def stencil(self) -> Stencil | None:
+        """What its envelope was filled in from, None where it was read."""
+        found: Stencil | None = self._raw.get("stencil")
+        return found
 
     def decode(self) -> Any:
         """The body as it was sent; see :meth:`kombu.Message.decode`.

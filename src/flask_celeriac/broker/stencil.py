@@ -9,6 +9,8 @@ _BLANK = "\0"
 #: How many are kept, and how many characters each may have.
 _MANY = 100
 _LONGEST = 4096
+#: Characters of the longest id that every database takes.
+_LONGEST_ID = 255
 _PLAIN = (str, int, float, type(None))  # and bool, which is an int
 
 _kept: dict[str, Stencil] = {}
@@ -35,25 +37,34 @@ class _Part(NamedTuple):
         return values
 
 
-class Stencil(NamedTuple):
-    """What the envelopes of most calls of a task have in common, if one client sent them."""
+class Stencil:
+    """What the envelopes of most calls of a task have in common, if one client sent them.
 
-    others: dict[str, Any]
-    headers: _Part
-    properties: _Part
+    .. versionadded:: 0.1
+    """
+
+    __slots__ = ("_headers", "_others", "_properties", "is_sound")
+
+    def __init__(self, others: dict[str, Any], headers: _Part, properties: _Part) -> None:
+        self._others = {**others, "stencil": self}
+        self._headers, self._properties = headers, properties
+        #: Whether somebody has looked at the headers, which are the same but for the id.
+        self.is_sound = False
 
     def fill(self, task_id: str) -> dict[str, Any]:
         """The message of another task."""
         return {
-            **self.others,
-            "headers": self.headers.fill(task_id),
-            "properties": self.properties.fill(task_id),
+            **self._others,
+            "headers": self._headers.fill(task_id),
+            "properties": self._properties.fill(task_id),
         }
 
 
 def known(text: str, task_id: str | None) -> dict[str, Any] | None:
     """The message whose envelope this is, if one like it was learned; without its body."""
-    if not task_id or not task_id.replace("-", "").isalnum():  # JSON writes others in other ways
+    if not task_id or len(task_id) > _LONGEST_ID:
+        return None
+    if not task_id.replace("-", "").isalnum():  # JSON writes others in other ways
         return None
     stencil = _kept.get(text.replace(task_id, _BLANK))
     return None if stencil is None else stencil.fill(task_id)

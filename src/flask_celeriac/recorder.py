@@ -193,13 +193,10 @@ class Recorder:
     ) -> Standing | None:
         """Count a run that was cut off; what :meth:`began` returns."""
         found = gate_queries.standing(connection, values["task_id"], alone=True)
-        if found is None:
-            return None
-        if found.is_over(values["attempts"], again=True):
-            return found
+        refused = _refused(found, values["attempts"], second=second)
+        if refused is not None or found is None:
+            return refused
         if found.goes_on(values["attempts"]):
-            if second:
-                return found._replace(crashes=0)
             values["crashes"] = found.crashes + 1
             if 0 < limit <= found.crashes + 1:
                 return found._replace(crashes=found.crashes + 1)
@@ -212,16 +209,12 @@ class Recorder:
 
         :param second: as of :meth:`began`
         """
-        values = {"task_id": request.id, "attempts": (request.retries or 0) + 1}
         refused: Standing | None = None
 
         def look(connection: Any) -> None:
             nonlocal refused
             found = gate_queries.standing(connection, request.id)
-            if found and found.is_over(values["attempts"], again=True):
-                refused = found
-            elif found and second and found.goes_on(values["attempts"]):
-                refused = found._replace(crashes=0)
+            refused = _refused(found, (request.retries or 0) + 1, second=second)
 
         self._do(request.id, look)
         return refused
@@ -391,3 +384,10 @@ class Recorder:
 def _over(connection: Any, values: dict[str, Any], again: bool) -> Standing | None:
     found = gate_queries.standing(connection, values["task_id"])
     return found if found and found.is_over(values["attempts"], again=again) else None
+
+
+def _refused(found: Standing | None, attempt: int, *, second: bool) -> Standing | None:
+    """What has become of a task that is not to run, or runs by another message."""
+    if found is None or found.is_over(attempt, again=True):
+        return found
+    return found._replace(crashes=0) if second and found.goes_on(attempt) else None

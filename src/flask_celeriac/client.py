@@ -315,7 +315,7 @@ class Client:
             time.sleep(pause)
 
     def queues(self) -> list[Queue]:
-        """The queues that are configured, hold tasks or are paused."""
+        """The queues that a setting or a task names, that hold tasks or are paused."""
         return [_made(Queue, each) for each in self._json("GET", "/queues")["queues"]]
 
     def pause(self, queue: str) -> None:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from . import config_keys as keys
 from . import config_sources as sources
-from .config_choices import check_limits
+from .config_choices import TRANSPORT_OPTIONS, check_limits
 from .config_file import find_file, load_file, names_file
 from .config_mask import is_mapping, mask
 from .config_sources import Given, Origin, equal
@@ -150,6 +150,7 @@ def resolve(
     settings = resolution.settings()
     check_limits(settings.celery, settings.origins)
     _warn_unread(settings, environ)
+    _warn_of_mistyped(settings)
     return settings
 
 
@@ -326,6 +327,18 @@ def _warn_unread(settings: Settings, environ: Mapping[str, str]) -> None:
                 f"environment {variable} is not read: call it FLASK_{variable}, or put it into"
                 " app.config"
             )
+
+
+def _warn_of_mistyped(settings: Settings) -> None:
+    """kombu takes no notice of transport options that it does not know, and knows many."""
+    for name in ("broker_transport_options", "result_backend_transport_options"):
+        for option in settings.celery.get(name) or ():
+            known = option in TRANSPORT_OPTIONS
+            close = None if known else closest(str(option), TRANSPORT_OPTIONS, cutoff=_ALIKE)
+            if close is not None:
+                warn(
+                    f"{settings.origins[name]}: {name} knows no {option!r}: did you mean {close!r}?"
+                )
 
 
 def _last(level: list[Given], name: str) -> Given | None:

@@ -144,7 +144,7 @@ def test_what_is_no_number_is_null_as_json_has_it(desk: Desk) -> None:
         ("list --cursor nonsense", 2, "begin the list anew"),
         ("list --state done", 2, "'succeeded'"),
         ("list --since yesterday", 2, "2026-01-31T14:30"),
-        ("queues --pause a --resume a", 2, "one at a time"),
+        ("queues --pause a --resume a", 2, "not both"),
     ],
 )
 def test_a_refusal_is_one_line_with_the_remedy(
@@ -317,6 +317,16 @@ def test_queues_are_paused_and_resumed(desk: Desk, wide: None) -> None:
     assert desk.run("queues", "--resume", "later").stdout == "later was not paused\n"
     queues = {queue["name"]: queue for queue in desk.json("queues")["queues"]}
     assert queues["later"]["paused_since"] is None
+
+
+def test_several_queues_are_paused_at_once(desk: Desk) -> None:
+    names = ("--pause", "first", "--pause", "second")
+    lines = desk.run("queues", *names).stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["first", "second"]
+    paused = {q["name"] for q in desk.json("queues")["queues"] if q["paused_since"]}
+    assert {"first", "second"} <= paused
+    told = desk.run("queues", "--resume", "first", "--resume", "second").stdout
+    assert told == "first goes on\nsecond goes on\n"
 
 
 def test_what_is_given_twice_is_told(desk: Desk) -> None:

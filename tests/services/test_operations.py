@@ -38,6 +38,10 @@ SYSTEMS = [("embedded", "embedded"), ("redis", "postgresql"), ("rabbitmq", "mari
 celeriac = Celeriac()
 
 
+@celeriac.task(name="ops.late", queue="night")
+def late() -> None: ...
+
+
 @celeriac.task(name="ops.add")
 def add(a: int, b: int) -> int:
     return a + b
@@ -156,6 +160,15 @@ def in_state(celery: Any, task_id: str, state: str) -> TaskRecord:
         return task if task.state == state else None
 
     return wait_for(look, f"{task_id} to be {state}")
+
+
+def test_the_last_part_of_a_list_says_so(app: Flask, celery: Any) -> None:
+    ids = [add.delay(n, n).id for n in range(4)]
+    first = operations.list_tasks(celery, limit=2)
+    assert [task.id for task in first.tasks] == ids[:1:-1]
+    last = operations.list_tasks(celery, limit=2, cursor=first.next)
+    assert [task.id for task in last.tasks] == ids[1::-1]
+    assert (last.next, last.searched_all) == (None, True)
 
 
 def test_a_task_is_recorded_from_its_sending_to_its_end(app: Flask, celery: Any) -> None:
@@ -471,6 +484,11 @@ def test_an_empty_queue_has_no_tasks(app: Flask, celery: Any) -> None:
         add.delay(1, 1).get(timeout=60)
     (queue,) = [q for q in operations.list_queues(celery) if q.name == "ops"]
     assert (queue.ready, queue.oldest) == (0, None)
+
+
+def test_a_queue_that_a_task_names_is_listed(app: Flask, celery: Any) -> None:
+    queues = {queue.name: queue for queue in operations.list_queues(celery)}
+    assert queues["night"].ready in (0, None)  # which RabbitMQ does not know yet
 
 
 def test_many_who_pause_a_queue_at_once(celery: Any) -> None:

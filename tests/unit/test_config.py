@@ -152,6 +152,10 @@ def test_two_spellings_that_agree_are_silent() -> None:
         ({"CELERY": {"backend": "x"}}, "did you mean result_backend?"),
         ({"CELERY": {"task_always_eagre": True}}, "did you mean task_always_eager?"),
         ({"CELERYD_CONCURENCY": 2}, "did you mean CELERY_WORKER_CONCURRENCY?"),
+        (
+            {"CELERY": {"broker_transport_options": {"visibilty_timeout": 5}}},
+            "knows no 'visibilty_timeout': did you mean 'visibility_timeout'?",
+        ),
         ({"CELERY_CHORD_PROPAGATES": True}, "no longer has this setting"),
         ({"CELERY_XYZZY": True}, "no such setting"),
     ],
@@ -161,6 +165,12 @@ def test_an_unknown_key_warns_with_a_hint(config: dict[str, Any], hint: str) -> 
         celery(config)
     assert len(caught) == 1
     assert hint in str(caught[0].message)
+
+
+def test_a_transport_option_that_is_like_none_passes() -> None:
+    options = {"predefined_queues": {}, "region": "eu-west-1", "visibility_timeout": 5}
+    config = {"CELERY": {"broker_transport_options": options}}
+    assert celery(config) == {"broker_transport_options": options}
 
 
 def test_an_unknown_key_in_the_section_still_reaches_celery() -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def list_queues(api: Api) -> Answer:
-    """The queues that are configured, hold tasks or are paused."""
+    """The queues that a setting or a task names, that hold tasks or are paused."""
     queues = operations.list_queues(api.celery)
     return Answer({"queues": [{**asdict(q), "paused_since": iso(q.paused_since)} for q in queues]})
 

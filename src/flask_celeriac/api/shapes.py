@@ -140,7 +140,7 @@ class Queue(_Shape):
 
 
 class Queues(_Shape):
-    """The queues that are configured, hold tasks or are paused."""
+    """The queues that a setting or a task names, that hold tasks or are paused."""
 
     queues: list[Queue]
 

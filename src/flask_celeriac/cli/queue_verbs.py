@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..queue_names import named_queues
 from .choosing import queue_name
 from .exits import opened
 from .moments import ago, duration
 from .printing import Column, print_json, print_table
-from .queues import named_queues
 
 if TYPE_CHECKING:
     from ..celery_app import FlaskCelery
@@ -21,26 +21,32 @@ if TYPE_CHECKING:
 
 @click.command("queues")
 @click.option(
-    "--pause", type=queue_name, metavar="NAME", help="Let no task of this queue be begun."
+    "--pause",
+    type=queue_name,
+    metavar="NAME",
+    multiple=True,
+    help="Let no task of this queue be begun; as often as you like.",
 )
-@click.option("--resume", metavar="NAME", help="Let them be begun again.")
+@click.option("--resume", metavar="NAME", multiple=True, help="Let them be begun again.")
 @click.option("--json", is_flag=True, help="Print JSON.")
 @click.pass_context
-def queues(ctx: click.Context, *, pause: str | None, resume: str | None, json: bool) -> None:
-    """List queues, or pause or resume one."""
-    if pause is not None and resume is not None:
-        raise click.UsageError("--pause or --resume, one at a time")
+def queues(
+    ctx: click.Context, *, pause: tuple[str, ...], resume: tuple[str, ...], json: bool
+) -> None:
+    """List queues, or pause or resume some."""
+    if pause and resume:
+        raise click.UsageError("--pause or --resume, not both")
     with opened(ctx) as app:
         from .. import operations
 
-        if pause is not None:
-            changed = operations.pause(app, pause, actor=_actor())
-            _warn_of_unknown(app, pause)
-            _tell(pause, changed, paused=True, json=json)
-        elif resume is not None:
-            changed = operations.resume(app, resume)
-            _tell(resume, changed, paused=False, json=json)
-        else:
+        for name in pause:
+            changed = operations.pause(app, name, actor=_actor())
+            _warn_of_unknown(app, name)
+            _tell(name, changed, paused=True, json=json)
+        for name in resume:
+            changed = operations.resume(app, name)
+            _tell(name, changed, paused=False, json=json)
+        if not (pause or resume):
             _print(operations.list_queues(app), json=json)
 
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from ..queue_names import named_queues
 from .passthrough import RawCommand, celery_context
 from .pools import PoolRefused, can_fork, check_pool, default_pool
-from .queues import named_queues
 
 if TYPE_CHECKING:
     from celery import Celery

@@ -75,18 +75,17 @@ def list_tasks(
         raise InvalidRequestError(f"limit: give a number from 1 to {LARGEST_PAGE}, not {limit}")
     after = _place(cursor)
     sources = sources_of(app)
-    queued, queue_reached = _queued(app, sources, chosen, after, limit)
-    recorded, reached = _recorded(app, sources, chosen, after, limit)
+    # One more than is shown says whether there is a next part.
+    queued, queue_reached = _queued(app, sources, chosen, after, limit + 1)
+    recorded, reached = _recorded(app, sources, chosen, after, limit + 1)
     tasks = sorted({**recorded, **queued}.values(), key=_order, reverse=True)
     # Beyond where one of the two stopped, the other may not go on.
     stops = [place for place in (queue_reached, reached) if place is not None]
     if stops:
         stop = max(stops)
         tasks = [task for task in tasks if _order(task) >= stop]
-    more = len(tasks) > limit or len(queued) >= limit or len(recorded) >= limit
-    tasks = tasks[:limit]
-    if len(tasks) == limit and more:
-        return Page(tasks, _cursor(_order(tasks[-1])))
+    if len(tasks) > limit:
+        return Page(tasks[:limit], _cursor(_order(tasks[limit - 1])))
     if stops:
         return Page(tasks, _cursor(max(stops)), searched_all=False)
     return Page(tasks, None)

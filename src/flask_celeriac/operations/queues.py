@@ -13,6 +13,7 @@ from kombu.exceptions import ChannelError, OperationalError
 from .. import brokers
 from ..broker import membership
 from ..broker import task_queries as queue_queries
+from ..queue_names import named_queues
 from ..records import task_queries
 from .listing import COUNT_CAP
 from .sources import Sources, sources_of
@@ -52,7 +53,7 @@ class Queue:
 
 
 def list_queues(app: FlaskCelery) -> list[Queue]:
-    """The queues that are configured, that hold tasks, or that are paused, by name.
+    """The queues that a setting or a task names, that hold tasks, or that are paused, by name.
 
     :raises RecordsDisabledError: nothing is recorded
     """
@@ -60,7 +61,7 @@ def list_queues(app: FlaskCelery) -> list[Queue]:
     with sources.engine.connect() as connection:
         paused = task_queries.paused(connection)
     if sources.queue is not None:
-        empty = {name: Queue(name, 0, 0, 0) for name in {*_configured(app), *paused}}
+        empty = {name: Queue(name, 0, 0, 0) for name in {*named_queues(app), *paused}}
         found = empty | _embedded(sources.queue)
     else:
         found = _elsewhere(app, sources, paused)
@@ -89,21 +90,16 @@ def _embedded(file: sqlite.File) -> dict[str, Queue]:
 
 
 def _elsewhere(app: FlaskCelery, sources: Sources, paused: Iterable[str]) -> dict[str, Queue]:
-    """The queues of another broker: configured, paused, or what recorded tasks wait in."""
+    """The queues of another broker: named, paused, or what recorded tasks wait in."""
     with sources.engine.connect() as connection:
         oldest = task_queries.oldest_waiting(connection)
-    names = {*oldest, *_configured(app), *paused}
+    names = {*oldest, *named_queues(app), *paused}
     sizes = _sizes(app, names)
     return {name: Queue(name, sizes[name], oldest=_since(oldest.get(name))) for name in names}
 
 
 def _since(moment: float | None) -> float | None:
     return None if moment is None else max(0.0, time.time() - moment)
-
-
-def _configured(app: FlaskCelery) -> set[str]:
-    queues: Any = app.amqp.queues
-    return {str(name) for name in queues}
 
 
 def _sizes(app: FlaskCelery, names: Iterable[str]) -> dict[str, int | None]:

@@ -6,7 +6,7 @@ import pytest
 from celery import Celery
 from kombu import Queue
 
-from flask_celeriac.cli.queues import named_queues
+from flask_celeriac.queue_names import named_queues
 
 
 def app(**conf: Any) -> Celery[Any]:

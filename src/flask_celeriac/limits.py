@@ -18,8 +18,10 @@ Key: TypeAlias = "str | tuple[str, ...] | Callable[..., str] | None"
 #: The task options of this module.
 OPTIONS = ("unique", "concurrency", "rate")
 
-#: Message headers: the place in the line for a slot; the attempt and the moment for which a rate
-#: has let the task begin; what the task waits for.
+#: Message headers: what tells one that was put off from the others of its task; the place in the
+#: line for a slot; the attempt and the moment for which a rate has let the task begin; what the
+#: task waits for.
+MARK = "celeriac_mark"
 TICKET = "celeriac_ticket"
 PERMIT = "celeriac_permit"
 WAITS = "celeriac_waits"

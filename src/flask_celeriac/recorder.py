@@ -24,6 +24,7 @@ from .broker import queries as broker_queries
 from .broker import run_queries
 from .broker.conditions import NotPutError
 from .errors import MessageRefusedError, RecordsUnavailableError, StorageError
+from .limits import WAITS
 from .operations.sources import embedded_store
 from .records import description, gate_queries, task_queries, transitions, write_queries
 from .records.origin import Origin
@@ -125,7 +126,8 @@ class Recorder:
         }
         condition = _condition.get()
         if condition is None or condition.task_id != task_id:
-            self._write(values)
+            # What is put off may be the second message of a task that runs.
+            self._write(values, unless_it_runs=WAITS in (options.get("headers") or ()))
         else:
             self._write_if(values, condition)
 
@@ -296,10 +298,9 @@ class Recorder:
             **known,
             **said,
         }
-        if getattr(self._app.tasks.get(values["name"]), "unique", None) is None:
-            self._write(values)
-        else:  # it may have been sent in the place of another, and run
-            self._do(values["task_id"], partial(transitions.announce, values=values))
+        # One that is unique may have been sent in the place of another, which runs.
+        unique = getattr(self._app.tasks.get(values["name"]), "unique", None)
+        self._write(values, unless_it_runs=unique is not None)
 
     def given_up(
         self, task_id: str, name: str | None, queue: str | None, created: float, reason: str
@@ -346,8 +347,9 @@ class Recorder:
                 f"Whether this unique task is there already cannot be told just now: {error}"
             ) from error
 
-    def _write(self, values: dict[str, Any]) -> None:
-        self._do(values["task_id"], lambda connection: write_queries.write(connection, values))
+    def _write(self, values: dict[str, Any], *, unless_it_runs: bool = False) -> None:
+        write = transitions.announce if unless_it_runs else write_queries.write
+        self._do(values["task_id"], partial(write, values=values))
 
     def settle(self) -> None:
         """Write what could not be written, as this process is about to end without a word."""

@@ -30,11 +30,11 @@ def take(
     mark: str = "a" * 32,
     *,
     at_once: int = 1,
-    ticket: int = 0,
+    message: str = "",
 ) -> int:
     with engine.begin() as connection:
-        run = Run(task_id, f"{mark}:{now}:{ticket}")
-        return limit_queries.take_slot(connection, "one", at_once, run, now, ticket=ticket).number
+        run = Run(task_id, f"{mark}:{now}:{message}")
+        return limit_queries.take_slot(connection, "one", at_once, run, now, ticket=0).number
 
 
 def record(engine: Engine, task_id: str, state: str, now: float) -> None:
@@ -89,11 +89,11 @@ def test_another_message_of_a_task_waits_for_the_first(engine: Engine) -> None:
     assert take(engine, "first", NOW, at_once=2) == 1
     record(engine, "first", "running", NOW)
     hear(engine, "a" * 32, NOW)
-    assert take(engine, "first", NOW + LEASE, at_once=2, ticket=-1) == 0
+    assert take(engine, "first", NOW + LEASE, at_once=2, message="second") == 0
     assert take(engine, "second", NOW + LEASE, at_once=2) == 2
     assert take(engine, "first", NOW + LEASE, at_once=2) == 1  # the first message comes again
     record(engine, "first", "failed", NOW + LEASE)
-    assert take(engine, "first", NOW + 2 * LEASE, at_once=2, ticket=-1) == 1
+    assert take(engine, "first", NOW + 2 * LEASE, at_once=2, message="second") == 1
 
 
 @pytest.mark.parametrize("heard", [True, False])
@@ -102,8 +102,8 @@ def test_another_message_does_not_wait_for_a_silent_worker(engine: Engine, heard
     record(engine, "first", "running", NOW)
     if heard:
         hear(engine, "a" * 32, NOW)
-    assert take(engine, "first", NOW + LEASE - 1, ticket=-1) == 0
-    assert take(engine, "first", NOW + LEASE + 1, ticket=-1) == 1
+    assert take(engine, "first", NOW + LEASE - 1, message="second") == 0
+    assert take(engine, "first", NOW + LEASE + 1, message="second") == 1
 
 
 def test_what_is_over_is_forgotten(engine: Engine) -> None:

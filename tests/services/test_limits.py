@@ -9,16 +9,18 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from celery import chord
+from celery.app.task import Context
 from flask import Flask
 from kombu.exceptions import OperationalError
 
 from flask_celeriac import Celeriac, ConfigError, Limit, Rate, operations
 from flask_celeriac.broker import task_queries
-from flask_celeriac.limits import PERMIT, TICKET
+from flask_celeriac.limits import MARK, PERMIT, TICKET, WAITS
 from flask_celeriac.records.description import AGAIN
 from flask_celeriac.task import Task
 from tests.services import systems
@@ -140,18 +142,33 @@ def test_at_once(app: Flask, celery: Any) -> None:
     assert {operations.show(celery, result.id).attempts for result in results} == {1}
 
 
-def test_two_messages_of_one_task(app: Flask, celery: Any) -> None:
+def test_several_messages_of_one_task(app: Flask, celery: Any) -> None:
     """A worker was killed after it had put a run off, before it could acknowledge its message."""
     in_line = celery.ledger.in_line
     ids = [two.delay(n).id for n in range(2)]
-    two.apply_async((0,), task_id=ids[0], headers={TICKET: -1, AGAIN: 1})
+    for mark in ("a", "b"):
+        headers = {MARK: mark, TICKET: -1, WAITS: "slot", AGAIN: 1}
+        two.apply_async((0,), task_id=ids[0], headers=headers)
     with working(app, pool="threads", concurrency=4):
         wait_for(lambda: runs.inside["two"] >= 2, "all that may run")
-        wait_for(lambda: runs.inside["two"] > 2 or any(map(in_line, ids)), "the third message")
+        wait_for(lambda: runs.inside["two"] > 2 or any(map(in_line, ids)), "another message")
         runs.go.set()
         for task_id in ids:
             two.AsyncResult(task_id).get(timeout=20)
     assert runs.most == {"two": 2}
+
+
+def test_a_run_goes_on_whatever_message_of_its_task_is_put_off(tmp_path: Path) -> None:
+    with systems.system("redis+postgresql", tmp_path, celeriac) as app:
+        celery = app.extensions["celery"]
+        task_id = two.apply_async((0,), retries=1).id
+        request = SimpleNamespace(id=task_id, retries=1, args=(0,), kwargs={}, delivery_info={})
+        request.headers, request.task, request.hostname = {}, two.name, "worker"
+        assert celery.recorder.began(Context(vars(request)), again=False, limit=5) is None
+        headers = {MARK: "a", WAITS: "slot", AGAIN: 1}
+        two.apply_async((0,), task_id=task_id, retries=1, countdown=60, headers=headers)
+        task = operations.show(celery, task_id)
+        assert (task.state, task.attempts) == ("running", 2)
 
 
 def _in_line(celery: Any, ids: list[str]) -> list[str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .. import recorder
 from ..database import OUT_OF_REACH, engine_for
 from ..errors import RecordsUnavailableError
+from ..limits import MARK
 from ..records import limit_queries
 from . import FORGET, OLD, Reservation, Slots
 
@@ -65,7 +66,8 @@ class RecordedLedger:
             limit_queries.release(connection, asked.key, asked.task_id)
 
     def take_slot(self, key: str, at_once: int, request: Any, ticket: int) -> Slots:
-        tag = f"{self.worker}:{uuid.uuid4().hex[:16]}:{ticket}"  # 64 characters at most
+        mark = (request.headers or {}).get(MARK) or ""
+        tag = f"{self.worker}:{uuid.uuid4().hex[:14]}:{mark}"[:64]
         run = limit_queries.Run(request.id, tag)
         with self._begin() as connection:
             found = limit_queries.take_slot(

@@ -45,8 +45,8 @@ class Slots(NamedTuple):
 class Run(NamedTuple):
     """A run that asks for a slot.
 
-    :param tag: the worker's mark, a text that no other run has, and the place in the line that its
-        message came with, with colons between
+    :param tag: the worker's mark, a text that no other run has, and its message's mark, which is
+        empty unless that was put off, with colons between
     """
 
     task_id: str
@@ -237,12 +237,12 @@ def _runs_elsewhere(held: Any, run: Run, now: float) -> bool:
     A worker that was killed after it had put a run off, and before its message was acknowledged,
     leaves two. The message of a run that was killed comes again as it was: it takes its slot.
     """
-    if _place_of(held.run) == _place_of(run.tag) or not _is_alive(held, now):
+    if _message_of(held.run) == _message_of(run.tag) or not _is_alive(held, now):
         return False
     return held.heard is not None or held.since > now - LEASE
 
 
-def _place_of(tag: str) -> str:
+def _message_of(tag: str) -> str:
     return tag.rpartition(":")[2]
 
 

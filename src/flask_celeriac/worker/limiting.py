@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import secrets
 import time
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -14,7 +15,7 @@ from celery.exceptions import Ignore, Reject
 from .. import capturing, task_keys
 from ..errors import ConfigError, StorageError
 from ..ledgers import NO_END
-from ..limits import PERMIT, TICKET, WAITS, begin_of
+from ..limits import MARK, PERMIT, TICKET, WAITS, begin_of
 from ..records.description import AGAIN, UNKNOWN_SINCE
 from .second import is_second
 
@@ -130,7 +131,7 @@ def _put_off(task: Any, request: Any, due: float, headers: dict[str, Any]) -> Ex
 
 
 def _send_again(task: Any, request: Any, due: float, headers: dict[str, Any]) -> None:
-    headers = {**(request.headers or {}), **headers}
+    headers = {**(request.headers or {}), **headers, MARK: secrets.token_hex(8)}
     if is_second(task, request):  # so is what takes its place
         headers = {**headers, capturing.HEADER: capturing.ADOPTED}
         headers.pop(UNKNOWN_SINCE, None)

@@ -42,8 +42,14 @@ def idle(client: Connection, loop: Make) -> Iterator[Callable[..., Loop]]:
 
 def is_rung(worker: Loop) -> bool:
     """Whether the loop would go on at once."""
-    is_due = any(when <= time.monotonic() for when, *_ in worker.hub.timer.queue)
+    is_due = any(when <= time.monotonic() for when, *_ in worker.hub.timer._queue)
     return is_due or bool(worker.hub.poller.poll(0))
+
+
+def messages(worker: Loop) -> int:
+    """Those in the file, claimed ones too."""
+    with worker.transport.store.file.connection() as db:
+        return int(db.execute("SELECT count(*) FROM message").fetchall()[0][0])
 
 
 def test_a_message_is_run_and_acknowledged(client: Connection, idle: Make) -> None:
@@ -57,11 +63,10 @@ def test_a_message_is_run_and_acknowledged(client: Connection, idle: Make) -> No
         worker.hub.run_once()
         assert worker.receiver.bodies[-1] == number
         assert not is_rung(worker)
-    with worker.transport.store.file.connection() as db:
-        assert db.execute("SELECT count(*) FROM message").fetchall() == [(0,)]
+    assert messages(worker) == 0
 
 
-def test_what_could_not_be_acknowledged_yet_takes_another_round(
+def test_what_could_not_be_acknowledged_yet_is_so_in_the_next_round(
     client: Connection, idle: Make
 ) -> None:
     def handle(worker: Loop, message: Message) -> None:
@@ -72,7 +77,31 @@ def test_what_could_not_be_acknowledged_yet_takes_another_round(
     put(client, "second")
     worker.hub.run_once()
     assert worker.receiver.bodies[-1] == "second"
-    assert is_rung(worker)
+    assert messages(worker) == 1
+    worker.hub.call_later(0.001, lambda: None)  # or it would wait for whatever comes next
+    worker.hub.run_once()
+    assert messages(worker) == 0
+
+
+def test_a_worker_that_is_to_stop_begins_nothing(
+    client: Connection, idle: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its event loop looks whether it is at the beginning of a round, and waits at the end."""
+    worker = idle(lambda worker, message: (ran(message), message.ack()))
+    monkeypatch.setattr(state, "should_stop", 0)
+    put(client, "second")
+    worker.hub.run_once()
+    assert worker.receiver.bodies == ["first"]
+
+
+def test_where_there_is_a_pool_nothing_is_run_inline(client: Connection, loop: Make) -> None:
+    """Its threads begin tasks while messages are delivered."""
+    worker = loop(ran, prefetch=2)
+    worker.transport.runs_inline = False
+    put(client, *range(5))
+    worker.until(lambda: len(worker.receiver.bodies) >= 2)
+    assert worker.receiver.bodies == [0, 1]  # and not all that it holds
+    assert not worker.receiver.channel.claims.inline
 
 
 def test_a_turn_that_fails_does_not_end_the_loop(client: Connection, idle: Make) -> None:

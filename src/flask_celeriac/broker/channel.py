@@ -43,11 +43,6 @@ class QoS(virtual.QoS):  # type: ignore[misc]
         self._delivered.pop(delivery_tag, None)
         self.channel.settle(delivery_tag, release=requeue)
 
-    @property
-    def is_out(self) -> bool:
-        """Whether any message is out."""
-        return bool(self._delivered)
-
     def outstanding(self) -> list[str]:
         """The delivery tags neither acked nor rejected, and forget them."""
         tags = list(self._delivered)

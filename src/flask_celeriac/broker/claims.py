@@ -291,7 +291,7 @@ class Claims:
                 self._channel.connection._deliver(message, queue)
                 delivered += 1
                 before, begun = begun, self._begun[0]
-                self.inline = begun != before
+                self.inline = begun != before and self._channel.connection.runs_inline
         except BaseException:  # a callback raised: what it did not see is for others
             with contextlib.suppress(StorageError):  # then it is still held here
                 self.give_back()

@@ -53,6 +53,8 @@ class Transport(virtual.Transport):  # type: ignore[misc]
     connection_errors = (StorageUnavailableError,)
     channel_errors = ()
     can_parse_url = True
+    #: Whether what is delivered may be run there and then; a worker with a pool says it is not.
+    runs_inline = True
 
     def __init__(self, client: Any, **kwargs: Any) -> None:
         super().__init__(client, **kwargs)
@@ -188,11 +190,24 @@ class Transport(virtual.Transport):  # type: ignore[misc]
         """In every round of the event loop, for what no timer was set for."""
         if self._broken is not None:
             raise self._broken
-        if any(channel.claims.has_work() for channel in self.channels) and self._turn():
+        if any(channel.claims.has_work() for channel in self.channels) and self._guarded_turn():
             self._ring_own_bell()
 
-    def _turn(self) -> int:
-        """Write, claim and deliver what there is; return how many messages were delivered."""
+    def _guarded_turn(self, *, waits: bool = True) -> int:
+        """A turn that no timer takes: what would not get out of one does not end the event loop."""
+        try:
+            return self._turn(waits=waits)
+        except (MemoryError, AssertionError):
+            raise
+        except Exception:
+            logger.exception("A turn has failed")
+            return 0
+
+    def _turn(self, *, waits: bool = True) -> int:
+        """Write, claim and deliver what there is; return how many messages were delivered.
+
+        :param waits: the loop has settled by now how long it waits after this
+        """
         self._turning, self._turn_is_due = True, False
         try:
             channels = self._in_turn()
@@ -203,16 +218,15 @@ class Transport(virtual.Transport):  # type: ignore[misc]
             if self._rung:
                 self._set_alarm()
             more = any(channel.claims.has_work() for channel in self.channels)
-            if delivered and not more:  # what was run inline may be acknowledged in the next round
-                more = any(each.claims.inline and each.qos.is_out for each in channels)
+            # What was run there and then may be acknowledged in the next round.
+            more = more or (delivered > 0 and any(each.claims.inline for each in channels))
         except StorageError as error:
             # Restarting the consumer would forget which tasks run; the acks are kept.
             self._complain(error)
             return 0
         finally:
             self._turning = False
-        if more:
-            # The loop has settled how long it polls by now; only its own bell shortens that.
+        if more and waits:  # which only its own bell shortens
             self._ring_own_bell()
         return delivered
 
@@ -237,21 +251,12 @@ class Transport(virtual.Transport):  # type: ignore[misc]
         if self._bell is None or not self._bell.clear():
             return
         self._rung = True
-        if self._turning or not any(channel.claims.inline for channel in self.channels):
+        if _is_stopping() or not any(channel.claims.inline for channel in self.channels):
             self._look()
-        else:  # there is no pool to send to: a turn need not wait for the next round
-            for channel in self.channels:
-                channel.look()
-            self._turn_at_once()
-
-    def _turn_at_once(self) -> None:
-        """Take a turn, and end the event loop only by what would end it in a timer."""
-        try:
-            self._turn()
-        except self.connection_errors:
-            raise
-        except Exception:
-            logger.exception("A turn has failed")
+            return
+        for channel in self.channels:
+            channel.look()
+        self._guarded_turn(waits=False)  # there is no pool to send to: no need to wait for a timer
 
     def _look(self) -> None:
         for channel in self.channels:
@@ -356,6 +361,14 @@ class Transport(virtual.Transport):  # type: ignore[misc]
         if self._bell is not None:
             self._bell.close()
             self._bell = None
+
+
+def _is_stopping() -> bool:
+    """Whether this worker was asked to end, which its event loop does before the next timer."""
+    from celery.worker import state  # costly, and there already in a worker
+
+    asked: tuple[Any, ...] = (state.should_stop, state.should_terminate)
+    return any(code is not None and code is not False for code in asked)
 
 
 orphans.end_with_parent()

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from celery import signals
+from celery.concurrency import solo
 from celery.worker import consumer, state
 
 from .. import verification
@@ -42,8 +43,11 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], Any]:
         """What is called with each message that comes: it is looked at before anybody reads it."""
-        embedded = self.connection.transport.driver_type == "celeriac"
+        transport = self.connection.transport
+        embedded = transport.driver_type == "celeriac"
         self._at_once = threading.get_ident() if embedded else None
+        if embedded:
+            transport.runs_inline = isinstance(self.pool, solo.TaskPool)
         handle: Callable[[Any], Any] = super().create_task_handler(*args, **kwargs)
         complaint = verification.complaint
 

@@ -13,6 +13,7 @@ from .scenarios import (
     RESTING,
     SOLO,
     SOLO_IGNORED,
+    WITHOUT_LATER,
     Scenario,
 )
 
@@ -33,6 +34,7 @@ MEASURES = (
     Measure("memory `delay_many()` takes, MiB", "bulk_memory_mib", (LONG,), 1),
     Measure("drain, prefork -c 2, tasks/s", "drain_per_s", (FIRST,)),
     Measure("drain, two solo workers, tasks/s", "drain_per_s", (SOLO,)),
+    Measure("the same once more, tasks/s", "drain_per_s", (WITHOUT_LATER,)),
     Measure("the same beside tasks with an eta, tasks/s", "drain_per_s", (BESIDE_LATER,)),
     Measure("drain, prefork -c 2, results ignored, tasks/s", "drain_per_s", (PREFORK_IGNORED,)),
     Measure("drain, two solo workers, results ignored, tasks/s", "drain_per_s", (SOLO_IGNORED,)),

@@ -55,6 +55,8 @@ FIRST = Scenario("prefork", (EMBEDDED, EMBEDDED_RESULTS, REDIS, SQLA), PREFORK, 
 FSYNCED = Scenario("fsynced", (EMBEDDED_FULL, REDIS_FSYNCED), None)
 SOLO = Scenario("solo", (EMBEDDED, EMBEDDED_RESULTS, REDIS), TWO_SOLO, in_bulk=True)
 RESTING = Scenario("one solo", (EMBEDDED, REDIS), ONE_SOLO, then_rests=True)
+#: One right after the other, as a machine's speed changes within minutes.
+WITHOUT_LATER = Scenario("without eta", (EMBEDDED,), TWO_SOLO, in_bulk=True)
 BESIDE_LATER = Scenario("beside eta", (EMBEDDED,), TWO_SOLO, in_bulk=True, beside_later=True)
 PREFORK_IGNORED = Scenario("prefork, ignored", (REDIS,), PREFORK, "add_unrecorded")
 SOLO_IGNORED = Scenario(
@@ -66,4 +68,14 @@ SOLO_IGNORED = Scenario(
 )
 LONG = Scenario("long queue", (EMBEDDED,), TWO_SOLO, in_bulk=True, is_long=True)
 
-ALL = (FIRST, FSYNCED, SOLO, RESTING, BESIDE_LATER, PREFORK_IGNORED, SOLO_IGNORED, LONG)
+ALL = (
+    FIRST,
+    FSYNCED,
+    SOLO,
+    RESTING,
+    WITHOUT_LATER,
+    BESIDE_LATER,
+    PREFORK_IGNORED,
+    SOLO_IGNORED,
+    LONG,
+)

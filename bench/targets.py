@@ -15,6 +15,7 @@ from .scenarios import (
     RESTING,
     SOLO,
     SOLO_IGNORED,
+    WITHOUT_LATER,
     Scenario,
 )
 from .systems import EMBEDDED, EMBEDDED_FULL, EMBEDDED_RESULTS, REDIS, REDIS_FSYNCED
@@ -95,7 +96,7 @@ def targets(plan: Plan) -> list[Target]:
         Target(
             f"drain beside {plan.later:,} with an eta / without",
             Cell(BESIDE_LATER, EMBEDDED, "drain_per_s"),
-            solo,
+            Cell(WITHOUT_LATER, EMBEDDED, "drain_per_s"),
             0.95,
         ),
         _recorded("`delay()`", FIRST, "enqueue_per_s"),

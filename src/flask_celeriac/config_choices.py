@@ -129,8 +129,8 @@ CHECKS: dict[str, Callable[[Any, str], None]] = {
     "worker_pool": _pool,
 }
 
-#: What kombu's transports and ours take in their options: those of Redis, RabbitMQ, the embedded
-#: broker and of every connection.
+#: Options of transports in which a slip is told: those of Redis, RabbitMQ, the embedded broker and
+#: of every connection.
 TRANSPORT_OPTIONS = frozenset(
     {
         "ack_emulation",
@@ -140,6 +140,8 @@ TRANSPORT_OPTIONS = frozenset(
         "client_name",
         "client_properties",
         "confirm_publish",
+        "connect_retries_timeout",
+        "connect_timeout",
         "confirm_timeout",
         "deadletter_queue",
         "durability",
@@ -148,6 +150,7 @@ TRANSPORT_OPTIONS = frozenset(
         "fanout_prefix",
         "global_keyprefix",
         "health_check_interval",
+        "heartbeat",
         "interval_max",
         "interval_start",
         "interval_step",
@@ -168,10 +171,12 @@ TRANSPORT_OPTIONS = frozenset(
         "retry_on_timeout",
         "retry_policy",
         "sentinel_kwargs",
+        "sentinel_fanout_compat",
         "sep",
         "socket_connect_timeout",
         "socket_keepalive",
         "socket_keepalive_options",
+        "socket_settings",
         "socket_timeout",
         "unacked_index_key",
         "unacked_key",

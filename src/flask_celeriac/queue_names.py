@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import ItemsView, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,9 +13,8 @@ def named_queues(celery: Celery[Any]) -> list[str]:
     """The default queue and every queue that a setting or a task names, sorted.
 
     A queue that is chosen while the program runs, by ``apply_async(queue=...)`` or a router that
-    is a function, is not among them.
+    is a function, is not among them, nor are those of tasks whose modules nobody has imported yet.
     """
-    celery.loader.import_default_modules()
     celery.finalize()
     conf = celery.conf
     found = {conf.task_default_queue, *celery.amqp.queues}
@@ -23,19 +22,18 @@ def named_queues(celery: Celery[Any]) -> list[str]:
         found.update(_in_route(getattr(task, "queue", None)))
     found.update(_in_routes(conf.task_routes))
     for entry in (conf.beat_schedule or {}).values():
-        found.update(_in_route(entry.get("options")))
+        options = entry.get("options") if isinstance(entry, Mapping) else entry.options
+        found.update(_in_route(options))
     return sorted(found)
 
 
 def _in_routes(routes: Any) -> Iterator[str]:
-    """The queues of ``task_routes``: a mapping, or a list of mappings, pairs and routers."""
-    if isinstance(routes, Mapping):
-        for route in routes.values():
-            yield from _in_route(route)
-    elif isinstance(routes, (list, tuple)):
-        pair = len(routes) == 2 and isinstance(routes[0], str)
-        for item in [routes[1]] if pair else routes:
-            yield from _in_route(item) if pair else _in_routes(item)
+    """The queues of ``task_routes``: of those that are mappings, or lists of pairs."""
+    for route in routes if isinstance(routes, (list, tuple)) else (routes,):
+        pairs = route.items() if isinstance(route, Mapping) else route
+        if isinstance(pairs, (list, tuple, ItemsView)):
+            for _, where in pairs:
+                yield from _in_route(where)
 
 
 def _in_route(route: Any) -> Iterator[str]:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from celery import Celery
+from celery.beat import ScheduleEntry
 from kombu import Queue
 
 from flask_celeriac.queue_names import named_queues
@@ -42,7 +43,8 @@ def test_configured_queues_count() -> None:
         {"a.*": {"queue": Queue("fast")}, "b": {"routing_key": "b"}},
         ({"a": {"queue": "fast"}}, lambda name, *args, **kwargs: {"queue": "unseen"}),
         ([("a.*", {"queue": "fast"})],),
-        ("a.*", {"queue": "fast"}),
+        ["proj.routers.a", {"a": {"queue": "fast"}}],
+        ["proj.routers.a", "proj.routers.b", [("a", "fast")]],
     ],
 )
 def test_routes_name_queues(routes: Any) -> None:
@@ -53,5 +55,6 @@ def test_beat_entries_name_queues() -> None:
     entries = {
         "one": {"task": "a", "schedule": 1, "options": {"queue": "night"}},
         "two": {"task": "a", "schedule": 1},
+        "three": ScheduleEntry("three", "a", schedule=1, options={"queue": "night"}),
     }
     assert named_queues(app(beat_schedule=entries)) == ["celery", "night"]

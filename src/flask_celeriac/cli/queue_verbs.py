@@ -39,15 +39,16 @@ def queues(
     with opened(ctx) as app:
         from .. import operations
 
-        for name in pause:
-            changed = operations.pause(app, name, actor=_actor())
-            _warn_of_unknown(app, name)
-            _tell(name, changed, paused=True, json=json)
-        for name in resume:
-            changed = operations.resume(app, name)
-            _tell(name, changed, paused=False, json=json)
         if not (pause or resume):
             _print(operations.list_queues(app), json=json)
+            return
+        changed = {}
+        for name in pause:
+            changed[name] = operations.pause(app, name, actor=_actor())
+            _warn_of_unknown(app, name)
+        for name in resume:
+            changed[name] = operations.resume(app, name)
+        _tell(changed, paused=bool(pause), json=json)
 
 
 def _actor() -> str | None:
@@ -69,14 +70,21 @@ def _warn_of_unknown(app: FlaskCelery, name: str) -> None:
         )
 
 
-def _tell(name: str, changed: bool, *, paused: bool, json: bool) -> None:
+def _tell(changed: dict[str, bool], *, paused: bool, json: bool) -> None:
+    """Say what became of queues.
+
+    :param changed: whether they were not so before
+    """
     if json:
-        print_json({"queue": name, "paused": paused, "changed": changed})
-    elif paused:
-        so = "is paused" if changed else "was paused already"
-        click.echo(f"{name} {so}; it goes on with `flask celery queues --resume {name}`")
-    else:
-        click.echo(f"{name} {'goes on' if changed else 'was not paused'}")
+        told = [{"queue": name, "paused": paused, "changed": changed[name]} for name in changed]
+        print_json(told[0] if len(told) == 1 else {"queues": told})
+        return
+    for name, is_new in changed.items():
+        if paused:
+            so = "is paused" if is_new else "was paused already"
+            click.echo(f"{name} {so}; it goes on with `flask celery queues --resume {name}`")
+        else:
+            click.echo(f"{name} {'goes on' if is_new else 'was not paused'}")
 
 
 def _print(found: list[Queue], *, json: bool) -> None:

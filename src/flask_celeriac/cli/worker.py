@@ -29,6 +29,7 @@ def worker(ctx: click.Context) -> None:
     with celery_context(ctx, _extended(command)) as inner:
         celery: Celery[Any] = inner.obj.app
         if inner.params.pop("all_queues"):
+            celery.loader.import_default_modules()
             inner.params["queues"] = named_queues(celery)
         if not can_fork() and not _is_given(inner, "pool"):
             _use_default_pool(inner, celery)

@@ -84,7 +84,7 @@ def list_tasks(
     if stops:
         stop = max(stops)
         tasks = [task for task in tasks if _order(task) >= stop]
-    if len(tasks) > limit:
+    if len(tasks) > limit or (stops and len(tasks) == limit):
         return Page(tasks[:limit], _cursor(_order(tasks[limit - 1])))
     if stops:
         return Page(tasks, _cursor(max(stops)), searched_all=False)
@@ -121,6 +121,8 @@ def _queued(
         found[task_id] = replace(task, created=found[task_id].created)
         if task.state not in (chosen.states or states.STATES):
             del found[task_id]
+    if reached is None and len(messages) == limit > len(found):  # which have ended meanwhile
+        reached = messages[-1].created, messages[-1].task_id
     return found, reached
 
 

@@ -9,10 +9,9 @@ from functools import cached_property
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
-from kombu import serialization
-
 from .config import CeleriacOptions, warn
 from .errors import ConfigError, MessageRefusedError
+from .plain_json import registry
 from .spelling import closest
 
 if TYPE_CHECKING:
@@ -20,9 +19,6 @@ if TYPE_CHECKING:
 
     from .celery_app import FlaskCelery
     from .config import Settings
-
-#: The stubs know only a part of it.
-kombu_serialization: Any = serialization
 
 #: Formats that can make more of a few bytes than data, by their content types.
 UNSAFE = {"application/x-python-serialize": "pickle", "application/x-yaml": "yaml"}
@@ -145,7 +141,7 @@ def check_settings(settings: Settings) -> None:
 
 
 def _warn_of_mistakes(names: Iterable[Any], where: str) -> None:
-    known = [*kombu_serialization.registry.name_to_type, *kombu_serialization.registry.type_to_name]
+    known = [*registry.name_to_type, *registry.type_to_name]
     for name in names:
         close = closest(name, known) if isinstance(name, str) and name not in known else None
         if close:
@@ -157,7 +153,7 @@ def _warn_of_mistakes(names: Iterable[Any], where: str) -> None:
 
 def content_types(names: Iterable[Any]) -> set[str]:
     """The content types of serializers, which may be named by those."""
-    known: dict[str, str] = kombu_serialization.registry.name_to_type
+    known: dict[str, str] = registry.name_to_type
     return {known.get(name, name) for name in names if isinstance(name, str)}
 
 

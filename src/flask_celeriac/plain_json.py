@@ -13,8 +13,10 @@ from typing import Any
 from kombu import serialization
 from kombu.utils import json as kombu_json
 
-#: kombu's stubs do not know it.
-registry: Any = serialization.registry  # type: ignore[attr-defined]
+#: kombu's stubs know only a part of it.
+kombu_serialization: Any = serialization
+#: What is known of each format.
+registry = kombu_serialization.registry
 #: How kombu's JSON marks what plain JSON has no word for.
 KOMBU_MARK = '"__type__"'
 CONTENT_TYPE = "application/json"
